@@ -1,6 +1,23 @@
 //! ASAM: adaptive sharpness-aware minimisation (Kwon et al., 2021).
 
-use crate::{Error, check::at_least, data::data, knobs::Adaptive};
+use crate::{
+    Error, ascent,
+    check::at_least,
+    data::data,
+    knobs::Adaptive,
+    update::{Input, Update},
+};
+
+pub(crate) fn step(knobs: &Asam, u: &mut Update) -> Result<(), Error> {
+    // g = grad L(theta)
+    let found = u.gradient(Input::Clean)?;
+    u.first(found);
+    // T = |theta| + asam_eta;  eps = rho T^2 g / ||T g||  (eq. 2)
+    let rho = u.w.constant(knobs.rho);
+    let eps = ascent::adaptive(u.w, rho, &knobs.adaptive);
+    // h = grad L(theta + eps)
+    u.perturbed(eps, knobs.adaptive.restore, |u| u.gradient(Input::Clean))
+}
 
 data! {
     /// Knobs of ASAM.

@@ -1,11 +1,80 @@
 //! ASAM on a penalised objective: the paper's combinations.
 
 use crate::{
-    Error,
+    Error, ascent,
     check::{at_least, range},
     data::data,
     knobs::{Adaptive, Divergence, InputNoise, PrevSnapshot, TargetMode},
+    update::{Graph, Region, Target, Update},
 };
+
+pub(crate) fn trpo(knobs: &AsamTrpo, u: &mut Update) -> Result<(), Error> {
+    // The target p(x; theta_{t-1}) is computed once.
+    let region = Region::penalty(
+        &knobs.divergence,
+        Target::Stored(knobs.target_mode),
+        knobs.lambda,
+    );
+    step(
+        u,
+        region.kept(),
+        region.again(Target::Kept),
+        knobs.rho,
+        &knobs.adaptive,
+    )
+}
+
+pub(crate) fn mesa(knobs: &AsamMesa, u: &mut Update) -> Result<(), Error> {
+    // The target p(x; theta_ema) is computed once.
+    let region = Region::penalty(
+        &knobs.divergence,
+        Target::Stored(knobs.target_mode),
+        knobs.lambda,
+    );
+    step(
+        u,
+        region.kept(),
+        region.again(Target::Kept),
+        knobs.rho,
+        &knobs.adaptive,
+    )
+}
+
+pub(crate) fn r3f(knobs: &AsamR3f, u: &mut Update) -> Result<(), Error> {
+    // The noised forward pass is repeated at theta + eps, with the same z or another one.
+    let draws = knobs.noise_draws as usize;
+    let noised = |first| Target::Noised {
+        mode: knobs.target_mode,
+        first,
+        draws,
+        graph: Graph::of(knobs.target_grad, knobs.noise_detach_embedding),
+        keep_embedding: false,
+    };
+    let second = match knobs.combo_noise {
+        ComboNoise::Shared => noised(0),
+        ComboNoise::Resample => noised(draws),
+    };
+    let region = Region::penalty(&knobs.divergence, noised(0), knobs.lambda);
+    step(u, region, region.again(second), knobs.rho, &knobs.adaptive)
+}
+
+/// ASAM with L replaced by J = L + lambda D in both passes.
+fn step(
+    u: &mut Update,
+    first: Region,
+    second: Region,
+    rho: f64,
+    asam: &Adaptive,
+) -> Result<(), Error> {
+    // g = grad J(theta)
+    let found = u.gradient_within(first)?;
+    u.first(found);
+    // T = |theta| + asam_eta;  eps = rho T^2 g / ||T g||
+    let rho = u.w.constant(rho);
+    let eps = ascent::adaptive(u.w, rho, asam);
+    // h = grad J(theta + eps)
+    u.perturbed(eps, asam.restore, |u| u.gradient_within(second))
+}
 
 data! {
     /// Knobs of ASAM+TRPO.

@@ -1,31 +1,46 @@
 //! TRAM and the methods it is compared with.
 
 mod asam;
+mod ascent;
 mod base;
 mod check;
 mod combined;
 mod data;
+mod distance;
 mod error;
 mod fsam;
 mod knobs;
 mod mesa;
 mod method;
+mod noise;
+mod optimizer;
 mod r3f;
 mod sam;
+mod state;
+mod step;
+mod task;
 mod tram;
 mod tram_fisher;
 mod trpo;
+mod update;
+mod update_base;
+mod weights;
 
 pub use asam::Asam;
 pub use base::{Adam, Base, Constant, Cosine, CosineStep, Length, Polynomial, Schedule, Sgd};
 pub use combined::{AsamMesa, AsamR3f, AsamTrpo, ComboNoise};
+pub use distance::distance;
 pub use error::Error;
 pub use fsam::Fsam;
 pub use knobs::*;
 pub use mesa::Mesa;
 pub use method::{Method, NoKnobs, Passes};
+pub use noise::{Draw, Noise, NoiseSource};
+pub use optimizer::{Keep, Optimizer, Options};
 pub use r3f::R3f;
 pub use sam::Sam;
+pub use step::{Numbers, Record, Step, Tensors};
+pub use task::{Accumulated, Output, Pass, Share, Task};
 pub use tram::{TramTheta0, TramThetaPrev, TramX};
 pub use tram_fisher::{FisherPasses, TramFisher};
 pub use trpo::Trpo;

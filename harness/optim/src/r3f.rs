@@ -5,7 +5,22 @@ use crate::{
     check::at_least,
     data::data,
     knobs::{Divergence, InputNoise, TargetMode},
+    update::{Graph, Region, Target, Update},
 };
+
+pub(crate) fn step(knobs: &R3f, u: &mut Update) -> Result<(), Error> {
+    // D = KL(p(x + z; theta) || p(x; theta));  g = grad (L + lambda D)
+    let target = Target::Noised {
+        mode: knobs.target_mode,
+        first: 0,
+        draws: knobs.noise_draws as usize,
+        graph: Graph::of(knobs.target_grad, knobs.noise_detach_embedding),
+        keep_embedding: false,
+    };
+    let found = u.gradient_within(Region::penalty(&knobs.divergence, target, knobs.lambda))?;
+    u.first(found);
+    Ok(())
+}
 
 data! {
     /// Knobs of R3F.

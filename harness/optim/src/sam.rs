@@ -1,11 +1,23 @@
 //! SAM: sharpness-aware minimisation (Foret et al., 2021).
 
 use crate::{
-    Error,
+    Error, ascent,
     check::at_least,
     data::data,
     knobs::{Perturbation, Restore},
+    update::{Input, Update},
 };
+
+pub(crate) fn step(knobs: &Sam, u: &mut Update) -> Result<(), Error> {
+    // g = grad L(theta)
+    let found = u.gradient(Input::Clean)?;
+    u.first(found);
+    // eps = rho g / ||g||
+    let rho = u.w.constant(knobs.rho);
+    let eps = ascent::plain(u.w, rho, knobs.norm_eps, knobs.perturbation);
+    // h = grad L(theta + eps)
+    u.perturbed(eps, knobs.restore, |u| u.gradient(Input::Clean))
+}
 
 data! {
     /// Knobs of SAM.

@@ -1,11 +1,92 @@
 //! TRAM: ASAM whose radius is a trust-region distance (algorithm 1 of the paper).
 
 use crate::{
-    Error,
+    Error, ascent,
     check::{at_least, positive},
     data::data,
     knobs::{Adaptive, Divergence, InputNoise, PrevSnapshot, SecondPassInput, TargetMode},
+    update::{Graph, Input, Region, Target, Update},
 };
+
+pub(crate) fn theta_prev(knobs: &TramThetaPrev, u: &mut Update) -> Result<(), Error> {
+    // target = p(x; theta_{t-1})
+    let region = Region::measured(&knobs.divergence, Target::Stored(knobs.target_mode));
+    step(
+        u,
+        region,
+        knobs.d_max,
+        knobs.tram_adaptive,
+        &knobs.adaptive,
+        Input::Clean,
+    )
+}
+
+pub(crate) fn theta_0(knobs: &TramTheta0, u: &mut Update) -> Result<(), Error> {
+    // target = p(x; theta_0)
+    let region = Region::measured(&knobs.divergence, Target::Stored(knobs.target_mode));
+    step(
+        u,
+        region,
+        knobs.d_max,
+        knobs.tram_adaptive,
+        &knobs.adaptive,
+        Input::Clean,
+    )
+}
+
+pub(crate) fn x(knobs: &TramX, u: &mut Update) -> Result<(), Error> {
+    // target = p(x + z; theta_t)
+    let replay = knobs.second_pass_input == SecondPassInput::Noised;
+    let target = Target::Noised {
+        mode: knobs.target_mode,
+        first: 0,
+        draws: knobs.noise_draws as usize,
+        graph: Graph::None,
+        keep_embedding: replay,
+    };
+    let region = Region::measured(&knobs.divergence, target);
+    let second = if replay {
+        Input::Replayed
+    } else {
+        Input::Clean
+    };
+    step(
+        u,
+        region,
+        knobs.d_max,
+        knobs.tram_adaptive,
+        &knobs.adaptive,
+        second,
+    )
+}
+
+/// Algorithm 1.
+fn step(
+    u: &mut Update,
+    region: Region,
+    d_max: Option<f64>,
+    tram_adaptive: bool,
+    asam: &Adaptive,
+    second: Input,
+) -> Result<(), Error> {
+    // g = grad L(theta_t);  d = D(target, f(x; theta_t)), a plain number
+    let found = u.gradient_within(region)?;
+    let d = found
+        .distance
+        .as_ref()
+        .expect("the region was measured")
+        .shallow_clone();
+    u.first(found);
+    u.step.distance_perturbed = None;
+    // eps = d theta^2 g / ||theta g||  (eq. 7)
+    let d = d_max.map_or(d.shallow_clone(), |d_max| d.clamp_max(d_max));
+    let eps = match tram_adaptive {
+        true => ascent::adaptive(u.w, d, asam),
+        false => ascent::plain(u.w, d, asam.norm_eps, asam.perturbation),
+    };
+    // h = grad L(theta_t + eps)
+    u.perturbed(eps, asam.restore, |u| u.gradient(second))
+}
 
 data! {
     /// Knobs of TRAM-theta_{t-1}.

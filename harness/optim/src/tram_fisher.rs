@@ -1,10 +1,40 @@
 //! TRAM-Fisher: Fisher SAM with the information taken on noised input (algorithm 2 of the paper).
 
 use crate::{
-    Error,
+    Error, FisherEstimator, ascent,
     data::data,
     knobs::{Fisher, InputNoise},
+    update::{Input, Update},
 };
+
+pub(crate) fn step(knobs: &TramFisher, u: &mut Update) -> Result<(), Error> {
+    let fisher = &knobs.fisher;
+    // g = grad L(theta), or grad L(x + z; theta) where two passes must do
+    let two_pass = knobs.fisher_passes == FisherPasses::TwoPass;
+    let found = u.gradient(if two_pass {
+        Input::Noised
+    } else {
+        Input::Clean
+    })?;
+    u.first(found);
+    // g~ = grad L(x + z; theta), true labels, embedding table included;  f = g~^2  (eq. 9)
+    let f = match (fisher.fisher_estimator, two_pass) {
+        (FisherEstimator::PerExample, _) => u.fisher_per_example(Input::Noised)?,
+        (FisherEstimator::BatchGradient, true) => {
+            u.capture_noised();
+            u.w.squared_gradient()
+        }
+        (FisherEstimator::BatchGradient, false) => u.beside_gradient(|u| {
+            u.gradient(Input::Noised)?;
+            u.capture_noised();
+            Ok(())
+        })?,
+    };
+    // w = 1 / (1 + eta f);  eps = gamma w g / sqrt(sum g w g)
+    let eps = ascent::fisher(u.w, f, fisher);
+    // h = grad L(theta + eps) on clean x
+    u.perturbed(eps, fisher.restore, |u| u.gradient(Input::Clean))
+}
 
 data! {
     /// Knobs of TRAM-Fisher.

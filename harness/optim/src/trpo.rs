@@ -5,7 +5,16 @@ use crate::{
     check::at_least,
     data::data,
     knobs::{Divergence, PrevSnapshot, TargetMode},
+    update::{Region, Target, Update},
 };
+
+pub(crate) fn step(knobs: &Trpo, u: &mut Update) -> Result<(), Error> {
+    // D = KL(p(x; theta_{t-1}) || p(x; theta_t));  g = grad (L + lambda D)
+    let target = Target::Stored(knobs.target_mode);
+    let found = u.gradient_within(Region::penalty(&knobs.divergence, target, knobs.lambda))?;
+    u.first(found);
+    Ok(())
+}
 
 data! {
     /// Knobs of TRPO.

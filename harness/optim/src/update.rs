@@ -1,0 +1,438 @@
+//! One update in the making: what the methods are written in.
+
+use std::cell::RefCell;
+
+use tch::{Tensor, no_grad_guard};
+
+use crate::{
+    Divergence, Error, InputNoise, Noise, NoiseSource, Pass, Restore, Share, TargetMode, Task,
+    ascent::{Ascent, norm},
+    distance,
+    noise::{Mode, Store},
+    step::{Record, Step},
+    weights::Weights,
+};
+
+pub(crate) struct Update<'a> {
+    pub(crate) task: &'a dyn Task,
+    pub(crate) shares: Vec<Share>,
+    pub(crate) w: &'a mut Weights,
+    /// theta_{t-1}, theta_0 or the moving average, as the method has it: flat, on the device.
+    pub(crate) stored: Option<&'a Tensor>,
+    pub(crate) noise_knobs: Option<&'a InputNoise>,
+    pub(crate) source: &'a RefCell<Box<dyn NoiseSource>>,
+    pub(crate) store: &'a Store,
+    pub(crate) record: Record,
+    pub(crate) step: Step,
+    /// Target logits per micro-batch and draw, for the second pass of a combination.
+    pub(crate) targets: Vec<Vec<Tensor>>,
+}
+
+/// Input of a gradient's forward pass.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Input {
+    Clean,
+    /// With noise, the embedding table attached.
+    Noised,
+    /// The noised embeddings of an earlier pass, cut from their table.
+    Replayed,
+}
+
+/// Where the target distribution of a distance comes from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Target {
+    /// The stored parameters.
+    Stored(TargetMode),
+    /// The present parameters on noised input: draws `first..first + draws`.
+    Noised {
+        mode: TargetMode,
+        first: usize,
+        draws: usize,
+        graph: Graph,
+        keep_embedding: bool,
+    },
+    /// Logits that an earlier pass of this update has kept.
+    Kept,
+}
+
+/// How far the gradient flows into a noised target.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Graph {
+    /// Not at all.
+    None,
+    /// To the embedding table.
+    Attached,
+    /// To everything behind the embedding table.
+    CutAtEmbedding,
+}
+
+/// A distance to a target, and what it is for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Region<'a> {
+    pub(crate) divergence: &'a Divergence,
+    pub(crate) target: Target,
+    /// Weight in the objective; without one the distance is measured only.
+    pub(crate) lambda: Option<f64>,
+    /// Keep the target's logits for a later pass.
+    pub(crate) keep: bool,
+}
+
+impl Graph {
+    pub(crate) fn of(target_grad: bool, detach_embedding: bool) -> Self {
+        match (target_grad, detach_embedding) {
+            (false, _) => Self::None,
+            (true, true) => Self::CutAtEmbedding,
+            (true, false) => Self::Attached,
+        }
+    }
+}
+
+impl<'a> Region<'a> {
+    /// lambda D is part of the objective.
+    pub(crate) fn penalty(divergence: &'a Divergence, target: Target, lambda: f64) -> Self {
+        Self {
+            divergence,
+            target,
+            lambda: Some(lambda),
+            keep: false,
+        }
+    }
+
+    /// D is a plain number, without gradient.
+    pub(crate) fn measured(divergence: &'a Divergence, target: Target) -> Self {
+        Self {
+            divergence,
+            target,
+            lambda: None,
+            keep: false,
+        }
+    }
+
+    /// The same, keeping the target's logits for a later pass.
+    pub(crate) fn kept(self) -> Self {
+        Self { keep: true, ..self }
+    }
+
+    /// The same distance to another target.
+    pub(crate) fn again(self, target: Target) -> Self {
+        Self { target, ..self }
+    }
+}
+
+/// What a pass over the batch has found; 0-d tensors, detached.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) loss: Tensor,
+    pub(crate) objective: Tensor,
+    pub(crate) distance: Option<Tensor>,
+}
+
+impl Update<'_> {
+    /// The gradient of the mean loss goes to `w.grad`.
+    pub(crate) fn gradient(&mut self, input: Input) -> Result<Found, Error> {
+        self.pass(input, None)
+    }
+
+    /// The gradient of the mean loss, plus lambda times the distance if `region` has a lambda,
+    /// goes to `w.grad`; the distance is found on the way.
+    pub(crate) fn gradient_within(&mut self, region: Region) -> Result<Found, Error> {
+        self.pass(Input::Clean, Some(region))
+    }
+
+    fn pass(&mut self, input: Input, region: Option<Region>) -> Result<Found, Error> {
+        self.w.zero_grad()?;
+        let mut found: Option<Found> = None;
+        for (micro_batch, share) in self.shares.clone().into_iter().enumerate() {
+            let targets = match region {
+                Some(region) => self.target(region, micro_batch)?,
+                None => Vec::new(),
+            };
+            let mode = match input {
+                Input::Clean => Mode::Clean,
+                Input::Noised => Mode::Noised {
+                    draw: 0,
+                    detach: false,
+                    keep_embedding: false,
+                },
+                Input::Replayed => Mode::Replayed,
+            };
+            let (loss, logits) = self.forward(micro_batch, None, mode, true)?;
+            let loss = times(loss, share.loss);
+            let mut objective = loss.shallow_clone();
+            let mut distance = None;
+            if let Some(region) = region {
+                let d = self.distance(region, &targets, &logits, share)?;
+                if let Some(lambda) = region.lambda {
+                    objective = objective + &d * lambda;
+                }
+                distance = Some(d.detach());
+            }
+            self.capture_logits(&logits, &targets);
+            drop(logits);
+            if region.is_some_and(|region| region.keep) {
+                self.targets.push(targets);
+            }
+            self.backward(&objective);
+            let part = Found {
+                loss: loss.detach(),
+                objective: objective.detach(),
+                distance,
+            };
+            found = Some(match found {
+                Some(found) => found.plus(part),
+                None => part,
+            });
+        }
+        self.w.note_reached();
+        Ok(found.expect("checked: at least one micro-batch"))
+    }
+
+    /// D(target, logits), averaged over the draws of the target.
+    fn distance(
+        &self,
+        region: Region,
+        targets: &[Tensor],
+        logits: &Tensor,
+        share: Share,
+    ) -> Result<Tensor, Error> {
+        let _guard = region.lambda.is_none().then(no_grad_guard);
+        let mut sum: Option<Tensor> = None;
+        for target in targets {
+            let d = distance::partial(region.divergence, target, logits, share)?;
+            sum = Some(match sum {
+                Some(sum) => sum + d,
+                None => d,
+            });
+        }
+        Ok(times(
+            sum.expect("at least one draw"),
+            1.0 / targets.len() as f64,
+        ))
+    }
+
+    /// Target logits, one per draw.
+    fn target(&mut self, region: Region, micro_batch: usize) -> Result<Vec<Tensor>, Error> {
+        match region.target {
+            Target::Kept => {
+                let kept = &self.targets[micro_batch];
+                Ok(kept.iter().map(Tensor::shallow_clone).collect())
+            }
+            Target::Stored(mode) => {
+                let train = mode == TargetMode::Train;
+                let theta = self.stored.expect("the method keeps parameters");
+                let pass = pass(self, micro_batch, None, Mode::Clean, train);
+                let task = self.task;
+                self.step.passes.forward += 1;
+                let output = self.w.at(theta, || task.forward(&pass));
+                Ok(vec![output.logits])
+            }
+            Target::Noised {
+                mode,
+                first,
+                draws,
+                graph,
+                keep_embedding,
+            } => {
+                let train = mode != TargetMode::Eval;
+                let _guard = (graph == Graph::None).then(no_grad_guard);
+                let detach = graph == Graph::CutAtEmbedding;
+                let logits = |draw| {
+                    let mode = Mode::Noised {
+                        draw,
+                        detach,
+                        keep_embedding,
+                    };
+                    Ok(self.forward(micro_batch, None, mode, train)?.1)
+                };
+                (first..first + draws).map(logits).collect()
+            }
+        }
+    }
+
+    /// One forward pass at the present parameters: loss and logits.
+    fn forward(
+        &mut self,
+        micro_batch: usize,
+        example: Option<i64>,
+        mode: Mode,
+        train: bool,
+    ) -> Result<(Tensor, Tensor), Error> {
+        let pass = pass(self, micro_batch, example, mode, train);
+        let output = self.task.forward(&pass);
+        if mode != Mode::Clean && pass.noise.calls.get() == 0 {
+            return Err(Error::Task(
+                "the task did not call `pass.noise.apply` on its embeddings".to_owned(),
+            ));
+        }
+        self.step.passes.forward += 1;
+        Ok((output.loss, output.logits))
+    }
+
+    fn backward(&mut self, objective: &Tensor) {
+        objective.backward();
+        self.step.passes.backward += 1;
+    }
+
+    /// f: mean over examples of the squared gradient of one example's loss. `w.grad` stays.
+    pub(crate) fn fisher_per_example(&mut self, input: Input) -> Result<Tensor, Error> {
+        let mode = match input {
+            Input::Noised => Mode::Noised {
+                draw: 0,
+                detach: false,
+                keep_embedding: false,
+            },
+            _ => Mode::Clean,
+        };
+        let mut f = self.w.theta.zeros_like();
+        let g = self.w.grad.copy();
+        for (micro_batch, share) in self.shares.clone().into_iter().enumerate() {
+            let examples = self.step.examples[micro_batch];
+            for example in 0..examples {
+                self.w.zero_grad()?;
+                let (loss, _) = self.forward(micro_batch, Some(example), mode, true)?;
+                self.backward(&loss);
+                let weighted = &self.w.grad * (share.examples / examples as f64);
+                let _ = f.addcmul_(&weighted, &self.w.grad);
+            }
+        }
+        self.w.note_reached();
+        self.w.grad.copy_(&g);
+        Ok(f)
+    }
+
+    /// f: the square of the gradient that `body` leaves in `w.grad`; `w.grad` itself stays as it
+    /// was before.
+    pub(crate) fn beside_gradient(
+        &mut self,
+        body: impl FnOnce(&mut Self) -> Result<(), Error>,
+    ) -> Result<Tensor, Error> {
+        let g = self.w.grad.shallow_clone();
+        self.w.scratch().copy_(&g);
+        body(self)?;
+        let _no_grad = no_grad_guard();
+        // The scratch space holds g and the gradient buffer g~: f = g~^2 takes g's place.
+        let mut scratch = self.w.scratch().shallow_clone();
+        let f = self.w.grad.square();
+        self.w.grad.copy_(&scratch);
+        scratch.copy_(&f);
+        Ok(scratch)
+    }
+
+    pub(crate) fn capture_noised(&mut self) {
+        if self.record == Record::Tensors {
+            self.step.tensors.grad_noised = self.w.split(&self.w.grad, true);
+        }
+    }
+
+    /// Notes the first pass.
+    pub(crate) fn first(&mut self, found: Found) {
+        self.step.loss_perturbed = found.loss.shallow_clone();
+        self.step.objective_perturbed = found.objective.shallow_clone();
+        self.step.loss = found.loss;
+        self.step.objective = found.objective;
+        if let Some(distance) = found.distance {
+            self.step.distance_perturbed = Some(distance.shallow_clone());
+            self.step.distance = Some(distance);
+        }
+        if self.record != Record::Scalars {
+            self.step.grad_norm = Some(norm(&self.w.grad));
+        }
+        if self.record == Record::Tensors {
+            self.step.tensors.grad = self.w.split(&self.w.grad, true);
+        }
+    }
+
+    /// theta <- theta + eps; `body` leaves its gradient h in `w.grad`; theta <- the saved copy.
+    pub(crate) fn perturbed(
+        &mut self,
+        ascent: Ascent,
+        restore: Restore,
+        body: impl FnOnce(&mut Self) -> Result<Found, Error>,
+    ) -> Result<(), Error> {
+        let scale = ascent.scale(self.w.kind());
+        if self.record != Record::Scalars {
+            self.step.eps_norm = Some(norm(&self.w.grad) * &scale);
+        }
+        if self.record == Record::Tensors {
+            self.step.tensors.eps = self.w.split(&(&self.w.grad * &scale), true);
+        }
+        {
+            let _no_grad = no_grad_guard();
+            let theta = self.w.theta.shallow_clone();
+            self.w.scratch().copy_(&theta);
+            let _ = self.w.theta.addcmul_(&self.w.grad, &scale);
+        }
+        let found = body(self);
+        let _no_grad = no_grad_guard();
+        let saved = self.w.scratch().shallow_clone();
+        for (range, ()) in self.w.ranges(|i| {
+            let back = restore == Restore::All || found.is_err() || self.w.reached(i);
+            back.then_some(())
+        }) {
+            range.of(&self.w.theta).copy_(&range.of(&saved));
+        }
+        let found = found?;
+        self.step.radius = Some(ascent.radius);
+        self.step.denominator = Some(ascent.denominator);
+        self.step.loss_perturbed = found.loss;
+        self.step.objective_perturbed = found.objective;
+        self.step.distance_perturbed = found.distance;
+        if self.record == Record::Tensors {
+            self.step.tensors.grad_perturbed = self.w.split(&self.w.grad, true);
+        }
+        Ok(())
+    }
+
+    fn capture_logits(&mut self, logits: &Tensor, targets: &[Tensor]) {
+        if self.step.examples.len() < self.shares.len() {
+            self.step.examples.push(logits.size()[0]);
+        }
+        if self.record == Record::Tensors && self.step.tensors.logits.len() < self.shares.len() {
+            let copy = |x: &Tensor| x.detach().copy();
+            self.step.tensors.logits.push(copy(logits));
+            self.step
+                .tensors
+                .target_logits
+                .extend(targets.iter().map(copy));
+        }
+    }
+}
+
+fn pass<'a>(
+    update: &Update<'a>,
+    micro_batch: usize,
+    example: Option<i64>,
+    mode: Mode,
+    train: bool,
+) -> Pass<'a> {
+    let noise = Noise {
+        mode,
+        knobs: update.noise_knobs,
+        source: update.source,
+        store: update.store,
+        update: update.step.update,
+        micro_batch,
+        example,
+        calls: 0.into(),
+    };
+    Pass {
+        train,
+        noise,
+        micro_batch,
+        example,
+    }
+}
+
+impl Found {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            loss: self.loss + other.loss,
+            objective: self.objective + other.objective,
+            distance: self.distance.zip(other.distance).map(|(a, b)| a + b),
+        }
+    }
+}
+
+fn times(x: Tensor, factor: f64) -> Tensor {
+    if factor == 1.0 { x } else { x * factor }
+}
