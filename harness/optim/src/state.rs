@@ -61,9 +61,16 @@ impl Optimizer {
         self.weights.alias()?;
         let weights = &self.weights;
         let fill = |prefix: &str, flat: &Tensor| {
-            let kind = flat.kind();
             weights.join(&mut flat.shallow_clone(), |name| {
-                get(&format!("{prefix}.{name}")).filter(|tensor| tensor.kind() == kind)
+                let name = format!("{prefix}.{name}");
+                let tensor = need(&name)?;
+                let (kind, expected) = (tensor.kind(), flat.kind());
+                match kind == expected {
+                    true => Ok(tensor),
+                    false => Err(Error::State(format!(
+                        "`{name}` is {kind:?}, not {expected:?}"
+                    ))),
+                }
             })
         };
         fill("theta", &weights.theta)?;

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use tch::{Tensor, no_grad_guard};
+use torch_ext::Autocast;
 
 use crate::{
     Divergence, Error, InputNoise, Noise, NoiseSource, Pass, Restore, Share, TargetMode, Task,
@@ -398,6 +399,7 @@ impl Update<'_> {
     }
 }
 
+/// What the next forward pass must do.
 fn pass<'a>(
     update: &Update<'a>,
     micro_batch: usize,
@@ -405,6 +407,8 @@ fn pass<'a>(
     mode: Mode,
     train: bool,
 ) -> Pass<'a> {
+    // If the caller has autocast around the whole update, its casts of the parameters are stale.
+    Autocast::forget_casts();
     let noise = Noise {
         mode,
         knobs: update.noise_knobs,

@@ -199,12 +199,11 @@ impl Weights {
     pub(crate) fn join(
         &self,
         into: &mut Tensor,
-        get: impl Fn(&str) -> Option<Tensor>,
+        get: impl Fn(&str) -> Result<Tensor, Error>,
     ) -> Result<(), Error> {
         let _no_grad = no_grad_guard();
         for part in &self.parts {
-            let value = get(&part.name)
-                .ok_or_else(|| Error::State(format!("lacks parameter `{}`", part.name)))?;
+            let value = get(&part.name)?;
             if value.size() != part.shape {
                 return Err(Error::State(format!(
                     "parameter `{}` has shape {:?}, not {:?}",

@@ -6,7 +6,7 @@ use tch::{Device, Kind};
 
 use crate::{
     Error,
-    ffi::{check, scalar_type, tx_autocast_enter, tx_autocast_leave},
+    ffi::{check, scalar_type, tx_autocast_enter, tx_autocast_forget, tx_autocast_leave},
 };
 
 /// While this lives, operations on its kind of device run in the chosen kind where libtorch
@@ -28,6 +28,13 @@ impl Autocast {
     /// Switches autocast off on this thread, inside a scope where it is on.
     pub fn leave(device: Device) -> Result<Self, Error> {
         Self::switch(device, Kind::BFloat16, false)
+    }
+
+    /// Forgets the casts of leaves that autocast has kept for further use in its scope. To be
+    /// called after changing a leaf behind autograd's back, for instance through an alias.
+    pub fn forget_casts() {
+        // SAFETY: empties a cache.
+        unsafe { tx_autocast_forget() }
     }
 
     fn switch(device: Device, kind: Kind, enabled: bool) -> Result<Self, Error> {

@@ -63,6 +63,7 @@ unsafe extern "C" {
         was_kind: *mut c_int,
     ) -> *mut c_char;
     pub(crate) fn tx_autocast_leave(cuda: bool, kind: c_int, enabled: bool) -> *mut c_char;
+    pub(crate) fn tx_autocast_forget();
     pub(crate) fn tx_deterministic(on: bool, warn_only: bool) -> *mut c_char;
     pub(crate) fn tx_is_deterministic() -> bool;
     pub(crate) fn tx_memory(device: c_int, out: *mut i64) -> *mut c_char;

@@ -177,6 +177,8 @@ char *tx_autocast_leave(bool cuda, int kind, bool enabled) {
   });
 }
 
+void tx_autocast_forget() { at::autocast::clear_cache(); }
+
 char *tx_deterministic(bool on, bool warn_only) {
   return guarded([&] { at::globalContext().setDeterministicAlgorithms(on, warn_only); });
 }
