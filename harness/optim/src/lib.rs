@@ -1,4 +1,4 @@
-//! TRAM and the methods it is compared with.
+#![doc = include_str!("../README.md")]
 
 mod asam;
 mod ascent;

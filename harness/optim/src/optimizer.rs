@@ -284,15 +284,12 @@ impl Optimizer {
 
     fn remember(&mut self, when: PrevSnapshot) {
         match self.history() {
-            History::Previous { snapshot, in_saved } if snapshot == when => {
+            History::Previous { snapshot, in_saved }
                 // The saved copy is theta_t already, before the update.
-                if !(in_saved && when == PrevSnapshot::BeforeUpdate) {
-                    let theta = self.weights.theta.shallow_clone();
-                    self.stored
-                        .as_mut()
-                        .expect("made at the start")
-                        .copy_(&theta);
-                }
+                if snapshot == when && !(in_saved && when == PrevSnapshot::BeforeUpdate) =>
+            {
+                let theta = self.weights.theta.shallow_clone();
+                self.stored.as_mut().expect("made at the start").copy_(&theta);
             }
             History::Average(decay) if when == PrevSnapshot::AfterUpdate => {
                 // theta_ema <- decay theta_ema + (1 - decay) theta_{t+1}

@@ -159,15 +159,14 @@ impl Update<'_> {
             };
             let (loss, logits) = self.forward(micro_batch, None, mode, true)?;
             let loss = times(loss, share.loss);
-            let mut objective = loss.shallow_clone();
-            let mut distance = None;
-            if let Some(region) = region {
-                let d = self.distance(region, &targets, &logits, share)?;
-                if let Some(lambda) = region.lambda {
-                    objective = objective + &d * lambda;
-                }
-                distance = Some(d.detach());
-            }
+            let distance = match region {
+                Some(region) => Some(self.distance(region, &targets, &logits, share)?),
+                None => None,
+            };
+            let objective = match (&distance, region.and_then(|region| region.lambda)) {
+                (Some(d), Some(lambda)) => &loss + d * lambda,
+                _ => loss.shallow_clone(),
+            };
             self.capture_logits(&logits, &targets);
             drop(logits);
             if region.is_some_and(|region| region.keep) {
@@ -177,7 +176,7 @@ impl Update<'_> {
             let part = Found {
                 loss: loss.detach(),
                 objective: objective.detach(),
-                distance,
+                distance: distance.map(|d| d.detach()),
             };
             found = Some(match found {
                 Some(found) => found.plus(part),
