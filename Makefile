@@ -1,0 +1,45 @@
+# Set-up only: everything else is plain cargo.
+
+PYTHON ?= python3
+PIP ?= $(PYTHON) -m pip
+SUITE ?= suites/smoke.yaml
+PACKAGES := target/python
+export PYTHONDONTWRITEBYTECODE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help smoke test build report libtorch cpu cuda python
+
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+smoke: build ## From a fresh clone to a comparison table
+	cargo run --quiet -- run $(SUITE)
+
+test: libtorch python ## Run every test
+	PYTHONPATH=$(PACKAGES) $(PYTHON) -m unittest discover --start-directory tests --pattern '*_test.py'
+	cargo test --workspace
+
+build: libtorch ## Build the two programs, harness and harness-worker
+	cargo build
+
+report: build ## Write the report of SUITE=suites/smoke.yaml again
+	cargo run --quiet -- report $(SUITE)
+
+libtorch: ## Provide libtorch where there is none (0.5 GB)
+	@$(PYTHON) harness/setup/libtorch.py ensure
+
+cuda: ## Provide the CUDA libtorch and use it (2.5 GB)
+	@$(PYTHON) harness/setup/libtorch.py cuda
+
+cpu: ## Use the CPU libtorch again
+	@$(PYTHON) harness/setup/libtorch.py cpu
+
+python: $(PACKAGES)/requirements.txt ## Install the Python packages that the tests use (40 MB)
+
+# Into a folder, so neither a virtual environment nor permission to change the system's is needed.
+$(PACKAGES)/requirements.txt: harness/setup/requirements.txt
+	rm -rf $(PACKAGES) $(PACKAGES).new
+	PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 $(PIP) install --target $(PACKAGES).new --no-deps \
+	    --require-hashes --only-binary=:all: --disable-pip-version-check --requirement $<
+	cp $< $(PACKAGES).new/
+	mv $(PACKAGES).new $(PACKAGES)
