@@ -186,8 +186,8 @@ class SetupTest(unittest.TestCase):
             "truncates": "the download is truncated",
             "lies": "the sha256 is wrong",
             "forgets": "pip left 0 wheels",
-            "fails": "pip failed",
-            "dies": "pip failed",
+            "fails": "pip failed, or the connection did",
+            "dies": "pip failed, or the connection did",
         }
         for act, problem in problems.items():
             with self.subTest(act):

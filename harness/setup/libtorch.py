@@ -42,7 +42,7 @@ TORCH = "2.13.0"
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent.parent
 ATTEMPTS = 4
-# Folders and pip's own copy of the wheel in flight, on top of what is counted below.
+# For what is not counted below: folders, the last block of each of ten thousand headers.
 SPARE_BYTES = 100_000_000
 
 # Not needed to run on a CPU; everything else in torch/lib is, on either architecture.
@@ -272,7 +272,8 @@ def fetch(wheel, store, pip, pause):
         succeeded = pip.download(wheel, partial)
         files = sorted(partial.glob("*.whl"))
         if not succeeded:
-            problem = "pip failed"
+            # An older pip calls a connection that broke off a hash that does not match.
+            problem = "pip failed, or the connection did"
         elif len(files) != 1:
             problem = "pip left %d wheels instead of one" % len(files)
         elif files[0].stat().st_size < wheel["size"]:
