@@ -1,1 +1,22 @@
+//! A reproducibility benchmark harness: a [`suite`] says what a paper reports, [`plan`] finds the runs that pay
+//! for it, [`schedule`] runs them in child processes that [`train`] and tell [`event`]s, the [`store`] keeps what
+//! they tell, and [`judge`] and [`report`] set the paper's numbers beside ours.
+//!
+//! Read the modules in that order. `harness/README.md` is the map, with the invariants.
 
+pub mod commands;
+pub mod content;
+pub mod event;
+pub mod judge;
+pub mod machine;
+pub mod models;
+pub mod plan;
+pub mod report;
+pub mod schedule;
+pub mod seed;
+pub mod show;
+pub mod stats;
+pub mod store;
+pub mod suite;
+pub mod tasks;
+pub mod train;

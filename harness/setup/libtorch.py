@@ -250,7 +250,7 @@ class Pip:
             command += ["--platform", tag]
         if self.version >= (25, 1):
             command += ["--resume-retries", "20"]
-        # pip writes the wheel to a temporary folder first, and /tmp may be small.
+        # pip writes the wheel to a temporary folder first, and the system's may be small.
         env = dict(self.env, TMPDIR=str(folder))
         return subprocess.run(command, env=env, stdin=subprocess.DEVNULL).returncode == 0
 

@@ -4,6 +4,7 @@
 //! Everything is a thin safe function over one C++ file. A C++ exception becomes an [`Error`]
 //! with the first line of its message.
 
+mod about;
 mod autocast;
 mod ffi;
 mod fused;
@@ -11,6 +12,7 @@ mod grad;
 mod memory;
 mod rng;
 
+pub use about::{cpu_capability, cuda_name, set_threads, version};
 pub use autocast::Autocast;
 pub use ffi::Error;
 pub use fused::{Adam, Sgd, fused_adam, fused_sgd};

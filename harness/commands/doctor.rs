@@ -1,0 +1,194 @@
+//! `harness doctor`: what was found on this machine, what is missing and how to get it.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::{Exit, print_json};
+use crate::schedule::{BUILD, worker_path};
+
+pub fn doctor(json: bool) -> anyhow::Result<Exit> {
+    let worker = ask_worker();
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    let (cache, cached) = hub_cache();
+    let slurm = slurm();
+    let found = json!({
+        "harness": env!("CARGO_PKG_VERSION"),
+        "build": BUILD,
+        "worker": match &worker { Ok(found) => found.clone(), Err(error) => json!({ "error": error }) },
+        "cores": cores,
+        "gpus": gpus(),
+        "hub_cache": { "folder": cache, "repositories": cached, "offline": is_set("HF_HUB_OFFLINE"), "token": has_token() },
+        "slurm": slurm,
+        "python": version_of("python3", "--version"),
+    });
+    if json {
+        print_json(&found)?;
+    } else {
+        print(&found);
+    }
+    Ok(if worker.is_ok() {
+        Exit::Success
+    } else {
+        Exit::Unexpected
+    })
+}
+
+/// What the worker tells of itself: only it loads libtorch.
+fn ask_worker() -> Result<Value, String> {
+    let path = worker_path().map_err(|error| format!("{error:#}"))?;
+    let output = Command::new(&path)
+        .arg("doctor")
+        .output()
+        .map_err(|error| format!("{}: {error}", path.display()))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(said
+            .lines()
+            .next()
+            .unwrap_or("the worker says nothing")
+            .to_string());
+    }
+    serde_json::from_slice(&output.stdout)
+        .map_err(|error| format!("the worker's answer cannot be read: {error}"))
+}
+
+/// The Hugging Face cache that Python's client uses, and how many repositories lie in it.
+fn hub_cache() -> (PathBuf, usize) {
+    let home = || PathBuf::from(env::var_os("HOME").unwrap_or_default());
+    let hf_home =
+        env::var_os("HF_HOME").map_or_else(|| home().join(".cache/huggingface"), PathBuf::from);
+    let cache = env::var_os("HF_HUB_CACHE").map_or_else(|| hf_home.join("hub"), PathBuf::from);
+    let is_repository = |name: &str| name.starts_with("models--") || name.starts_with("datasets--");
+    let entries = std::fs::read_dir(&cache).into_iter().flatten().flatten();
+    let count = entries
+        .filter(|entry| is_repository(&entry.file_name().to_string_lossy()))
+        .count();
+    (cache, count)
+}
+
+fn has_token() -> bool {
+    is_set("HF_TOKEN")
+}
+
+fn is_set(name: &str) -> bool {
+    env::var(name).is_ok_and(|value| {
+        !matches!(
+            value.to_lowercase().as_str(),
+            "" | "0" | "false" | "no" | "off"
+        )
+    })
+}
+
+fn slurm() -> Option<String> {
+    version_of("sinfo", "--version")
+}
+
+/// Names of NVIDIA devices as the driver's own tool says them.
+fn gpus() -> Vec<String> {
+    let output = Command::new("nvidia-smi")
+        .args(["--query-gpu=name", "--format=csv,noheader"])
+        .output();
+    match output {
+        Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .map(|line| line.trim().to_string())
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn version_of(program: &str, argument: &str) -> Option<String> {
+    let output = Command::new(program).arg(argument).output().ok()?;
+    let text = if output.stdout.is_empty() {
+        output.stderr
+    } else {
+        output.stdout
+    };
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&text).trim().to_string())
+}
+
+fn print(found: &Value) {
+    let line = |name: &str, text: String| println!("{name:<12} {text}");
+    let build = found["build"].as_str().unwrap_or("unknown");
+    line(
+        "harness",
+        format!("{}, build {build}", found["harness"].as_str().unwrap_or("")),
+    );
+    let worker = &found["worker"];
+    match worker["error"].as_str() {
+        Some(error) => {
+            line("worker", format!("missing: {error}"));
+            line("", "get it with `make libtorch` and `cargo build`".into());
+        }
+        None => {
+            let text = |key: &str| worker[key].as_str().unwrap_or("").to_string();
+            let same = if worker["build"].as_str() == Some(build) {
+                "the same build"
+            } else {
+                "ANOTHER BUILD: run `cargo build`"
+            };
+            line("worker", same.into());
+            line(
+                "libtorch",
+                format!(
+                    "{}, kernels for {}",
+                    text("libtorch"),
+                    text("cpu_capability")
+                ),
+            );
+            for device in worker["devices"].as_array().into_iter().flatten() {
+                let text = |key: &str| device[key].as_str().unwrap_or("");
+                line("device", format!("{} ({})", text("device"), text("name")));
+            }
+            if worker["cuda"] != true {
+                let gpus = found["gpus"].as_array().map_or(0, Vec::len);
+                let advice = if gpus > 0 {
+                    format!(
+                        "not usable, though the driver shows {gpus}; `make cuda` provides a libtorch for it"
+                    )
+                } else {
+                    "none found; `make cuda` provides a libtorch for NVIDIA devices".to_string()
+                };
+                line("cuda", advice);
+            }
+        }
+    }
+    line("cores", found["cores"].to_string());
+    let cache = &found["hub_cache"];
+    let token = if cache["token"] == true {
+        "token set"
+    } else {
+        "no token"
+    };
+    let offline = if cache["offline"] == true {
+        ", offline"
+    } else {
+        ""
+    };
+    let folder = cache["folder"].as_str().unwrap_or("");
+    line(
+        "hub cache",
+        format!(
+            "{folder}, {} repositories, {token}{offline}",
+            cache["repositories"]
+        ),
+    );
+    let or = |value: &Value, missing: &str| value.as_str().unwrap_or(missing).to_string();
+    line(
+        "slurm",
+        or(
+            &found["slurm"],
+            "not found; needed only to run on a cluster",
+        ),
+    );
+    line(
+        "python",
+        or(&found["python"], "not found; needed for set-up and tests"),
+    );
+}

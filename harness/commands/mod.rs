@@ -1,0 +1,298 @@
+//! One function per command: wires suites, plan, store, schedule and report together.
+
+mod doctor;
+mod methods;
+mod plan;
+mod report;
+mod run;
+mod select;
+mod status;
+mod validate;
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::suite::{self, Problems, Suite};
+use select::Only;
+
+/// Where results are kept unless `--store` says otherwise.
+const STORE: &str = "data/runs";
+
+/// Runs every cell of a paper's tables and sets the paper's numbers beside ours.
+///
+/// Exit codes: 0 success, also when there was nothing to do; 1 unexpected error; 2 bad input; 3 some runs failed;
+/// 4 interrupted.
+#[derive(Debug, Parser)]
+#[command(name = "harness", version, max_term_width = 100)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check suites, and the folders they name, without running anything
+    Validate {
+        #[command(flatten)]
+        suites: Suites,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Say which runs the suites need, which are done, and which cells each pays for
+    Plan {
+        #[command(flatten)]
+        suites: Suites,
+        #[command(flatten)]
+        select: Select,
+        #[command(flatten)]
+        store: StoreAt,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Run what is missing, then report
+    Run {
+        #[command(flatten)]
+        suites: Suites,
+        #[command(flatten)]
+        select: Select,
+        #[command(flatten)]
+        store: StoreAt,
+        /// Where runs go: `cpu:2` (two at a time, one thread each), `cpu:2x4` (four threads each), `cuda:0,1`
+        #[arg(long, value_name = "SLOTS")]
+        slots: Option<String>,
+        /// Folder for the reports
+        #[arg(long, value_name = "DIR", default_value = "reports")]
+        out: PathBuf,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Say how far the suites are
+    Status {
+        #[command(flatten)]
+        suites: Suites,
+        #[command(flatten)]
+        store: StoreAt,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Write the comparison of the paper's numbers with ours
+    Report {
+        #[command(flatten)]
+        suites: Suites,
+        #[command(flatten)]
+        store: StoreAt,
+        /// Folder for the reports
+        #[arg(long, value_name = "DIR", default_value = "reports")]
+        out: PathBuf,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Say what methods do, their knobs, and their passes per update
+    Methods {
+        /// One method; all when left out
+        name: Option<String>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Print the JSON Schema of the suite language
+    Schema,
+    /// Say what was found on this machine, and what is missing
+    Doctor {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Suites {
+    /// Suite files
+    #[arg(required = true, value_name = "SUITE")]
+    paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct StoreAt {
+    /// Folder of the results
+    #[arg(long, value_name = "DIR", default_value = STORE)]
+    store: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+struct Select {
+    /// Only runs with this method, task, seed or table: `method=SAM`, `seed=0,1`; may be repeated, all must hold
+    #[arg(long, value_name = "KEY=VALUE")]
+    only: Vec<Only>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Output {
+    /// Print JSON for a program to read
+    #[arg(long)]
+    json: bool,
+}
+
+/// How the program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// All is well; nothing to do is well.
+    Success = 0,
+    /// An error nobody foresaw.
+    Unexpected = 1,
+    /// The command line or a suite is wrong.
+    BadInput = 2,
+    /// Some runs failed.
+    RunsFailed = 3,
+    /// Stopped by ctrl-C or SIGTERM.
+    Interrupted = 4,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+impl Exit {
+    /// The exit code an error means.
+    pub fn of(error: &anyhow::Error) -> Exit {
+        if error.is::<BadInput>() {
+            Exit::BadInput
+        } else {
+            Exit::Unexpected
+        }
+    }
+}
+
+/// The user's input is wrong; the text says where and how.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BadInput(pub String);
+
+/// The text that tells a user of an error. Problems of suites bring their own form.
+pub fn explain(error: &anyhow::Error) -> String {
+    match error.downcast_ref::<BadInput>() {
+        Some(BadInput(text)) if text.starts_with("error") || text.contains("\x1b[") => text.clone(),
+        _ => format!("error: {error:#}"),
+    }
+}
+
+/// Does what the arguments say.
+pub fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
+    match arguments.command {
+        Command::Validate { suites, output } => validate::validate(&suites.paths, output.json),
+        Command::Plan {
+            suites,
+            select,
+            store,
+            output,
+        } => plan::plan(
+            &read(&suites.paths)?,
+            &select.only,
+            &store.store,
+            output.json,
+        ),
+        Command::Run {
+            suites,
+            select,
+            store,
+            slots,
+            out,
+            output,
+        } => {
+            let suites = read(&suites.paths)?;
+            run::run(&run::Wanted {
+                suites: &suites,
+                only: &select.only,
+                store: &store.store,
+                slots: slots.as_deref(),
+                out: &out,
+                json: output.json,
+            })
+        }
+        Command::Status {
+            suites,
+            store,
+            output,
+        } => status::status(&read(&suites.paths)?, &store.store, output.json),
+        Command::Report {
+            suites,
+            store,
+            out,
+            output,
+        } => report::report(&read(&suites.paths)?, &store.store, &out, output.json),
+        Command::Methods { name, output } => methods::methods(name.as_deref(), output.json),
+        Command::Schema => {
+            print_json(&suite::schema())?;
+            Ok(Exit::Success)
+        }
+        Command::Doctor { output } => doctor::doctor(output.json),
+        Command::Completions { shell } => {
+            clap_complete::generate(
+                shell,
+                &mut Arguments::command(),
+                "harness",
+                &mut std::io::stdout(),
+            );
+            Ok(Exit::Success)
+        }
+    }
+}
+
+/// Reads all suites, or tells everything that is wrong with any of them.
+fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<Suite>> {
+    let (suites, problems) = read_each(paths);
+    if !problems.is_empty() {
+        return Err(BadInput(render(&problems)).into());
+    }
+    for (i, suite) in suites.iter().enumerate() {
+        if let Some(other) = suites[..i].iter().find(|other| other.name == suite.name) {
+            let (a, b) = (other.path.display(), suite.path.display());
+            return Err(BadInput(format!(
+                "two suites are called `{}`: {a} and {b}",
+                suite.name
+            ))
+            .into());
+        }
+    }
+    Ok(suites)
+}
+
+fn read_each(paths: &[PathBuf]) -> (Vec<Suite>, Vec<Problems>) {
+    let mut suites = Vec::new();
+    let mut problems = Vec::new();
+    for path in paths {
+        match suite::read(path) {
+            Ok(suite) => suites.push(suite),
+            Err(found) => problems.push(found),
+        }
+    }
+    (suites, problems)
+}
+
+/// All problems as text, in colour when standard error is a terminal.
+fn render(problems: &[Problems]) -> String {
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    problems
+        .iter()
+        .map(|problems| problems.render(colour))
+        .collect::<Vec<_>>()
+        .join("\n\n")
+}
+
+fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(())
+}
+
+/// A path as the user would type it.
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}

@@ -1,0 +1,168 @@
+//! `harness run`: do what is missing, then show the comparison.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::select::{Only, select};
+use super::{BadInput, Exit, print_json, render, report, shown};
+use crate::plan::{PlannedRun, expand};
+use crate::schedule::{Control, Setting, Slot, Slots, Summary, schedule, worker_path};
+use crate::show::Display;
+use crate::store::Store;
+use crate::suite::{self, Suite};
+
+/// What the command line says.
+pub struct Wanted<'a> {
+    pub suites: &'a [Suite],
+    pub only: &'a [Only],
+    pub store: &'a Path,
+    pub slots: Option<&'a str>,
+    pub out: &'a Path,
+    pub json: bool,
+}
+
+pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Exit> {
+    let slots = match wanted.slots {
+        Some(text) => {
+            text.parse::<Slots>()
+                .map_err(|error| BadInput(format!("--slots: {error}")))?
+                .0
+        }
+        None => Slot::default_set(),
+    };
+    let plan = select(expand(wanted.suites), wanted.only)?;
+    let store = Store::open(wanted.store)?;
+    // A damaged run counts as missing here; the schedule then loses that run alone, and names the file.
+    let missing = !plan
+        .runs
+        .iter()
+        .all(|run| store.is_done(run).unwrap_or(false));
+    let summary = if missing {
+        let setting = Setting {
+            store: &store,
+            slots: &slots,
+            worker: worker_path()?,
+            folders: locate(wanted.suites)?,
+            again: &|run| again(wanted, run),
+        };
+        let control = Control::of_signals()?;
+        let mut display = Display::new(&plan, &slots);
+        let summary = schedule(&plan, &setting, &control, &mut |told| display.tell(&told));
+        display.close();
+        summary?
+    } else {
+        Summary {
+            already: plan.runs.iter().map(|run| run.id.clone()).collect(),
+            ..Summary::default()
+        }
+    };
+    let mut reports = Vec::new();
+    for suite in wanted.suites {
+        let rendered = report::write(suite, &store, wanted.out)?;
+        if !wanted.json {
+            report::show(&rendered);
+        }
+        reports.push(
+            json!({ "suite": suite.name, "folder": rendered.folder, "files": rendered.files }),
+        );
+    }
+    if wanted.json {
+        print_json(&json!({ "runs": summary, "reports": reports }))?;
+    } else {
+        println!("{}", sentence(&summary));
+    }
+    Ok(exit(&summary))
+}
+
+/// Every folder the suites name, checked before any time is spent.
+fn locate(suites: &[Suite]) -> anyhow::Result<BTreeMap<String, PathBuf>> {
+    let mut folders = BTreeMap::new();
+    let mut problems = Vec::new();
+    for suite in suites {
+        match suite::locate(suite) {
+            Ok(found) => folders.extend(found),
+            Err(found) => problems.push(found),
+        }
+    }
+    if problems.is_empty() {
+        Ok(folders)
+    } else {
+        Err(BadInput(render(&problems)).into())
+    }
+}
+
+/// The command that does one run again.
+fn again(wanted: &Wanted<'_>, run: &PlannedRun) -> String {
+    let mut words = vec!["harness".to_string(), "run".to_string()];
+    words.extend(wanted.suites.iter().map(|suite| shown(&suite.path)));
+    words.extend(["--store".to_string(), shown(wanted.store)]);
+    for (key, value) in [
+        ("method", &run.method),
+        ("task", &run.task),
+        ("seed", &run.spec.seed.to_string()),
+    ] {
+        words.extend(["--only".to_string(), format!("{key}={value}")]);
+    }
+    words
+        .iter()
+        .map(|word| quoted(word))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// A word as a POSIX shell must read it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_string()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+fn sentence(summary: &Summary) -> String {
+    let parts = [
+        (summary.done.len(), "done"),
+        (summary.already.len(), "done before"),
+        (summary.failed.len(), "failed"),
+        (summary.blocked.len(), "blocked"),
+        (summary.interrupted.len(), "stopped"),
+    ];
+    let said: Vec<_> = parts
+        .iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, what)| format!("{n} {what}"))
+        .collect();
+    let text = format!("runs: {}", said.join(", "));
+    if exit(summary) == Exit::Success && summary.done.is_empty() {
+        format!("{text}; nothing to do")
+    } else {
+        text
+    }
+}
+
+fn exit(summary: &Summary) -> Exit {
+    if !summary.interrupted.is_empty() {
+        Exit::Interrupted
+    } else if !summary.failed.is_empty() || !summary.blocked.is_empty() {
+        Exit::RunsFailed
+    } else {
+        Exit::Success
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn a_hostile_name_stays_one_word() {
+        assert_eq!(quoted("method=TRAM-x"), "method=TRAM-x");
+        assert_eq!(
+            quoted("method=a; rm -rf 'b'"),
+            r"'method=a; rm -rf '\''b'\'''"
+        );
+    }
+}

@@ -1,0 +1,76 @@
+//! `harness status`: how far the suites are.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::json;
+
+use super::{Exit, print_json};
+use crate::plan::{PlannedRun, expand};
+use crate::store::Store;
+use crate::suite::Suite;
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Standing {
+    Done,
+    Running,
+    Failed,
+    Missing,
+}
+
+pub fn status(suites: &[Suite], store: &Path, json: bool) -> anyhow::Result<Exit> {
+    let store = Store::open(store)?;
+    let plan = expand(suites);
+    let mut standings = Vec::new();
+    for run in &plan.runs {
+        standings.push((run, standing(&store, run)?));
+    }
+    if json {
+        let one = |(run, standing): &(&PlannedRun, Standing)| json!({ "id": run.id, "task": run.task, "method": run.method, "seed": run.spec.seed, "standing": standing });
+        print_json(&standings.iter().map(one).collect::<Vec<_>>())?;
+        return Ok(Exit::Success);
+    }
+    let mut tables: BTreeMap<String, [usize; 4]> = BTreeMap::new();
+    for (run, standing) in &standings {
+        let mut fed: Vec<_> = run
+            .cells
+            .iter()
+            .map(|cell| format!("{}/{}", cell.suite, cell.table))
+            .collect();
+        fed.dedup();
+        for table in fed {
+            tables.entry(table).or_default()[*standing as usize] += 1;
+        }
+    }
+    println!(
+        "{:<32} {:>6} {:>8} {:>7} {:>8}",
+        "table", "done", "running", "failed", "missing"
+    );
+    for (table, [done, running, failed, missing]) in tables {
+        println!("{table:<32} {done:>6} {running:>8} {failed:>7} {missing:>8}");
+    }
+    for (run, _) in standings
+        .iter()
+        .filter(|(_, standing)| *standing == Standing::Failed)
+    {
+        let name = format!("{} {} seed {}", run.task, run.method, run.spec.seed);
+        if let Some(failed) = store.failed(&run.id)? {
+            println!("\n{name}: {}\n  again: {}", failed.outcome, failed.again);
+        }
+    }
+    Ok(Exit::Success)
+}
+
+fn standing(store: &Store, run: &PlannedRun) -> anyhow::Result<Standing> {
+    Ok(if store.is_done(run)? {
+        Standing::Done
+    } else if store.is_leased(&run.id) {
+        Standing::Running
+    } else if store.failed(&run.id)?.is_some() {
+        Standing::Failed
+    } else {
+        Standing::Missing
+    })
+}

@@ -1,0 +1,26 @@
+//! Our numbers against the paper's. Pure.
+//!
+//! Two questions are kept apart. *Is ours different?* is a test of no difference: Welch's t when the paper prints
+//! a spread and its seeds, otherwise Student's t against the printed value. *Is ours the same?* is a test of
+//! equivalence within a stated margin: two one-sided tests (Schuirmann 1987), that is, the 90% interval of the
+//! difference lies within the margin. Not being different is no evidence of being the same, so:
+//!
+//! | equivalent | different | verdict |
+//! |---|---|---|
+//! | yes | any | [`Verdict::Reproduced`] |
+//! | no | yes, and the estimate lies outside the margin | [`Verdict::Deviates`] |
+//! | no | otherwise | [`Verdict::Inconclusive`], with the seeds that would decide it |
+//!
+//! One seed is never `Reproduced`, nor is a cell that lost seeds to divergence: its mean is that of the survivors.
+
+mod cell;
+mod claim;
+mod numbers;
+mod pair;
+mod statement;
+mod verdict;
+
+pub use cell::{Absent, Cell, Cells, Sample, direction};
+pub use claim::{Finding, Judged, Ruling, judge_claim};
+pub use numbers::{DerivedValue, Numbers, Side, derived_value};
+pub use verdict::{Rule, Verdict, Weighed, judge_cell, p_text, printed_estimate};

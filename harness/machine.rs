@@ -1,0 +1,118 @@
+//! What a worker runs on.
+
+use serde::Serialize;
+use tch::Device;
+
+use crate::event::Environment;
+
+/// Hash of the sources this program was built from.
+pub const BUILD: &str = env!("HARNESS_BUILD");
+/// Git revision of those sources, with `-dirty` when they differed from it; empty outside a checkout.
+pub const REVISION: &str = env!("HARNESS_REVISION");
+
+/// What `harness-worker doctor` tells.
+#[derive(Clone, Debug, Serialize)]
+pub struct Doctor {
+    /// Version of the harness.
+    pub harness: &'static str,
+    /// Hash of the sources the worker was built from.
+    pub build: &'static str,
+    /// Version of libtorch.
+    pub libtorch: String,
+    /// Whether this libtorch can use a CUDA device here.
+    pub cuda: bool,
+    /// What a run may name as its device, with its own name.
+    pub devices: Vec<NamedDevice>,
+    /// Threads libtorch takes unless told otherwise.
+    pub threads: usize,
+    /// Instruction set of libtorch's CPU kernels.
+    pub cpu_capability: String,
+}
+
+/// A device and its own name.
+#[derive(Clone, Debug, Serialize)]
+pub struct NamedDevice {
+    /// `cpu`, `cuda:0`, ...
+    pub device: String,
+    /// The processor's or accelerator's own name.
+    pub name: String,
+}
+
+/// Looks at this machine.
+pub fn doctor() -> Doctor {
+    let cuda = (0..tch::Cuda::device_count().max(0) as usize).map(Device::Cuda);
+    let devices = std::iter::once(Device::Cpu).chain(cuda);
+    Doctor {
+        harness: env!("CARGO_PKG_VERSION"),
+        build: BUILD,
+        libtorch: torch_ext::version(),
+        cuda: tch::Cuda::is_available(),
+        devices: devices
+            .map(|device| NamedDevice {
+                device: text(device),
+                name: name(device),
+            })
+            .collect(),
+        threads: tch::get_num_threads().max(1) as usize,
+        cpu_capability: torch_ext::cpu_capability(),
+    }
+}
+
+/// The environment of a run on `device` with a network of so many `parameters`.
+pub fn environment(device: Device, threads: usize, parameters: u64) -> Environment {
+    Environment {
+        harness: env!("CARGO_PKG_VERSION").into(),
+        build: BUILD.into(),
+        revision: REVISION.into(),
+        libtorch: torch_ext::version(),
+        device: text(device),
+        device_name: name(device),
+        threads,
+        cpu_capability: torch_ext::cpu_capability(),
+        mkl_cbwr: std::env::var("MKL_CBWR").ok(),
+        parameters,
+    }
+}
+
+/// The device that `text` names: `cpu`, `cuda` or `cuda:<index>`. Fails when it is not there.
+pub fn device(text: &str) -> Result<Device, String> {
+    let index = match text.split_once(':').unwrap_or((text, "0")) {
+        ("cpu", "0") => return Ok(Device::Cpu),
+        ("cuda", index) => index
+            .parse::<usize>()
+            .map_err(|_| format!("`{text}` is not a device"))?,
+        _ => {
+            return Err(format!(
+                "`{text}` is not a device: name cpu, cuda or cuda:<index>"
+            ));
+        }
+    };
+    let found = tch::Cuda::device_count().max(0) as usize;
+    if index < found {
+        Ok(Device::Cuda(index))
+    } else {
+        Err(format!(
+            "there is no device `{text}`: libtorch sees {found} CUDA devices"
+        ))
+    }
+}
+
+fn text(device: Device) -> String {
+    match device {
+        Device::Cuda(index) => format!("cuda:{index}"),
+        _ => "cpu".into(),
+    }
+}
+
+fn name(device: Device) -> String {
+    match device {
+        Device::Cuda(index) => torch_ext::cuda_name(index).unwrap_or_else(|| "CUDA device".into()),
+        _ => processor().unwrap_or_else(|| std::env::consts::ARCH.into()),
+    }
+}
+
+fn processor() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("model name"))?;
+    Some(line.split_once(':')?.1.trim().to_string())
+}

@@ -1,0 +1,326 @@
+//! From suites to the runs that pay for their cells. Pure: no file is read, no clock, no machine.
+//!
+//! Invariants: a [`RunId`] hashes everything that decides a result and nothing else; a run that several cells or
+//! suites need is planned once; the order of a plan depends only on the suites and their order.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::suite::{
+    Column, Data, Hub, Input, Measure, MethodEntry, Model, ModelConfig, Suite, Training, Untrained,
+    UntrainedTag,
+};
+
+/// Everything that decides a run's result. Paths, devices and names are not here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunSpec {
+    /// Where the weights come from.
+    pub model: ModelSpec,
+    /// The data set.
+    pub data: DataSpec,
+    /// How an example is read.
+    pub input: Input,
+    /// Portions to train on.
+    pub train: Vec<String>,
+    /// The portion that selects the model.
+    pub select: Option<String>,
+    /// How training goes; none for an untrained model.
+    pub training: Option<Training>,
+    /// The optimizer with every knob resolved.
+    pub method: MethodEntry,
+    /// The seed from which every random stream of the run derives.
+    pub seed: u64,
+}
+
+/// Where the weights come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelSpec {
+    /// A pinned repository of the Hugging Face Hub.
+    Hub(Hub),
+    /// A local folder with this content hash.
+    Folder {
+        /// SHA-256 of the content.
+        sha256: String,
+    },
+    /// An architecture initialised from the run's seed.
+    Config(ModelConfig),
+    /// The final weights of another run.
+    Stage(Box<RunSpec>),
+}
+
+/// Where the data come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DataSpec {
+    /// A pinned repository of the Hugging Face Hub.
+    Hub(Hub),
+    /// A local folder with this content hash.
+    Folder {
+        /// SHA-256 of the content.
+        sha256: String,
+    },
+}
+
+/// The first 16 hexadecimal digits of the SHA-256 of a [`RunSpec`]'s canonical JSON.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunId(pub String);
+
+impl std::fmt::Display for RunId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl RunSpec {
+    /// The run's identity.
+    pub fn id(&self) -> RunId {
+        let mut text = String::new();
+        canonical(
+            &serde_json::to_value(self).expect("a run specification is plain data"),
+            &mut text,
+        );
+        let hash = Sha256::digest(text.as_bytes());
+        RunId(
+            hash.iter()
+                .take(8)
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
+        )
+    }
+}
+
+/// JSON with sorted keys and no blanks, so that equal specifications are equal text.
+fn canonical(value: &Value, out: &mut String) {
+    match value {
+        Value::Object(map) => {
+            let sorted: BTreeMap<_, _> = map.iter().collect();
+            out.push('{');
+            for (i, (key, value)) in sorted.into_iter().enumerate() {
+                if i > 0 {
+                    out.push(',');
+                }
+                out.push_str(&Value::String(key.clone()).to_string());
+                out.push(':');
+                canonical(value, out);
+            }
+            out.push('}');
+        }
+        Value::Array(items) => {
+            out.push('[');
+            for (i, item) in items.iter().enumerate() {
+                if i > 0 {
+                    out.push(',');
+                }
+                canonical(item, out);
+            }
+            out.push(']');
+        }
+        other => out.push_str(&other.to_string()),
+    }
+}
+
+/// Something to measure on a trained model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measurement {
+    /// The portion of the data, `test`.
+    pub on: String,
+    /// What is measured.
+    pub measure: Measure,
+}
+
+impl Measurement {
+    /// The pair under which the value is stored as an observation.
+    pub fn key(&self) -> (String, String) {
+        (self.on.clone(), self.measure.key())
+    }
+}
+
+/// What a worker is given: the run, what to measure, and where things lie on this machine.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Job {
+    /// The run.
+    pub spec: RunSpec,
+    /// What to measure when it is trained.
+    pub measurements: Vec<Measurement>,
+    /// Local folders by content hash.
+    pub folders: BTreeMap<String, std::path::PathBuf>,
+    /// The weights of the run this one starts from.
+    pub stage: Option<std::path::PathBuf>,
+    /// `cpu`, `cuda:0`, ...
+    pub device: String,
+    /// Threads to compute with.
+    pub threads: usize,
+    /// Start from these final weights of an earlier run of the same specification and only measure.
+    pub finished: Option<std::path::PathBuf>,
+}
+
+/// One cell of one table, the reason for a run.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct CellRef {
+    /// The suite's name.
+    pub suite: String,
+    /// The table's id.
+    pub table: String,
+    /// The row's method.
+    pub method: String,
+    /// The column's id.
+    pub column: String,
+}
+
+/// A run with the cells it pays for.
+#[derive(Clone, Debug, Serialize)]
+pub struct PlannedRun {
+    /// Its identity.
+    pub id: RunId,
+    /// Everything that decides its result.
+    pub spec: RunSpec,
+    /// The task's name in the first suite that asked.
+    pub task: String,
+    /// The method's name in the first suite that asked.
+    pub method: String,
+    /// What to measure, by observation key.
+    pub measurements: Vec<Measurement>,
+    /// The cells it pays for; empty for a stage that only feeds other runs.
+    pub cells: BTreeSet<CellRef>,
+    /// The run whose weights it starts from.
+    pub needs: Option<RunId>,
+}
+
+/// The ordered set of runs of one or more suites.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Plan {
+    /// Each run once; a run stands after the run it needs.
+    pub runs: Vec<PlannedRun>,
+}
+
+/// Every run that the tables of `suites` need, each once, in the order of suites, tables, seeds, rows and columns.
+pub fn expand(suites: &[Suite]) -> Plan {
+    let mut runs: IndexMap<RunId, PlannedRun> = IndexMap::new();
+    for suite in suites {
+        for table in &suite.tables {
+            for &seed in &table.seeds {
+                for row in &table.rows {
+                    for column in &table.columns {
+                        let Column::Measured(measured) = column else {
+                            continue;
+                        };
+                        let spec = run_spec(suite, &measured.task, &row.method, seed);
+                        let metric = suite.metric_of(measured);
+                        let run = ensure(&mut runs, suite, spec, &measured.task, &row.method);
+                        let wanted = Measurement {
+                            on: measured.on.clone(),
+                            measure: metric.measure.clone(),
+                        };
+                        if !run.measurements.contains(&wanted) {
+                            run.measurements.push(wanted);
+                        }
+                        run.cells.insert(CellRef {
+                            suite: suite.name.clone(),
+                            table: table.id.clone(),
+                            method: row.method.clone(),
+                            column: measured.id.clone(),
+                        });
+                    }
+                }
+            }
+        }
+    }
+    Plan {
+        runs: runs.into_values().collect(),
+    }
+}
+
+/// The run of `method` on `task` with `seed`. The names must exist in the suite, which a parsed suite guarantees.
+pub fn run_spec(suite: &Suite, task: &str, method: &str, seed: u64) -> RunSpec {
+    let task = &suite.tasks[task];
+    let method = suite.methods[method].clone();
+    let model = match &suite.models[&task.model] {
+        Model::Hub(hub) => ModelSpec::Hub(hub.clone()),
+        Model::Folder(folder) => ModelSpec::Folder {
+            sha256: folder.sha256.clone(),
+        },
+        Model::Config(model) => ModelSpec::Config(model.config.clone()),
+        Model::Stage(model) => {
+            let stage = &model.stage;
+            ModelSpec::Stage(Box::new(run_spec(
+                suite,
+                &stage.task,
+                &stage.method,
+                stage.seed.unwrap_or(seed),
+            )))
+        }
+    };
+    let data = match &task.data {
+        Data::Hub(hub) => DataSpec::Hub(hub.clone()),
+        Data::Folder(folder) => DataSpec::Folder {
+            sha256: folder.sha256.clone(),
+        },
+    };
+    let untrained = matches!(method, MethodEntry::Untrained(_));
+    let spec = RunSpec {
+        model,
+        data,
+        input: task.input.clone(),
+        train: task.train.clone(),
+        select: task.select.clone(),
+        training: Some(suite.training[&task.training].clone()),
+        method,
+        seed,
+    };
+    if untrained { as_it_is(spec) } else { spec }
+}
+
+/// An untrained run depends on neither training nor, unless its weights are drawn from it, the seed.
+fn as_it_is(spec: RunSpec) -> RunSpec {
+    let seeded = matches!(spec.model, ModelSpec::Config(_));
+    RunSpec {
+        train: Vec::new(),
+        select: None,
+        training: None,
+        method: MethodEntry::Untrained(Untrained {
+            method: UntrainedTag::Untrained,
+        }),
+        seed: if seeded { spec.seed } else { 0 },
+        ..spec
+    }
+}
+
+/// The planned run of `spec`, entered after the run it starts from.
+fn ensure<'a>(
+    runs: &'a mut IndexMap<RunId, PlannedRun>,
+    suite: &Suite,
+    spec: RunSpec,
+    task: &str,
+    method: &str,
+) -> &'a mut PlannedRun {
+    let needs = match &spec.model {
+        ModelSpec::Stage(stage_spec) => {
+            let Model::Stage(model) = &suite.models[&suite.tasks[task].model] else {
+                unreachable!("a stage model")
+            };
+            let (task, method) = (model.stage.task.clone(), model.stage.method.clone());
+            Some(
+                ensure(runs, suite, (**stage_spec).clone(), &task, &method)
+                    .id
+                    .clone(),
+            )
+        }
+        _ => None,
+    };
+    let id = spec.id();
+    runs.entry(id.clone()).or_insert_with(|| PlannedRun {
+        id,
+        spec,
+        task: task.to_string(),
+        method: method.to_string(),
+        measurements: Vec::new(),
+        cells: BTreeSet::new(),
+        needs,
+    })
+}

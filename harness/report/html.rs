@@ -1,0 +1,381 @@
+//! The report as one page: no network, no scripts, light and dark, readable on a phone.
+
+use std::fmt::Write;
+
+use super::markdown::{LEGEND, difference, list, note, rule, sign, verdict, why, without};
+use super::number::{duration, fixed, or_nothing};
+use super::{Comparison, Derived, Mark, Number, Report, Shown, counted};
+use crate::judge::{Finding, Ruling, Verdict};
+
+const STYLE: &str = include_str!("style.css");
+
+/// The whole page.
+pub fn page(report: &Report) -> String {
+    let mut out = String::new();
+    let title = escape(&report.title);
+    let _ = write!(
+        out,
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n\
+         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n"
+    );
+    let _ = writeln!(
+        out,
+        "<p class=\"note\">Reported numbers: {}.</p>",
+        escape(&report.citation)
+    );
+    let _ = writeln!(out, "<p>{}.</p>", escape(&report.runs.text()));
+    if !report.runs.endings.is_empty() {
+        out.push_str("<ul>\n");
+        for (ending, runs) in &report.runs.endings {
+            let _ = writeln!(
+                out,
+                "<li>{}: {}</li>",
+                escape(ending),
+                escape(&list(runs, 10))
+            );
+        }
+        out.push_str("</ul>\n");
+    }
+    badges(&mut out, report);
+    report
+        .tables
+        .iter()
+        .for_each(|table| comparison(&mut out, table));
+    report
+        .derived
+        .iter()
+        .for_each(|table| derived(&mut out, table));
+    claims(&mut out, report);
+    figures(&mut out, report);
+    if !report.verdicts().is_empty() {
+        let [how, margin] = rule(report);
+        let _ = writeln!(
+            out,
+            "<h2>How verdicts are reached</h2>\n<p>{}</p>\n<p>{}</p>",
+            escape(&how),
+            escape(&margin)
+        );
+    }
+    provenance(&mut out, report);
+    out.push_str("</main>\n</body>\n</html>\n");
+    out
+}
+
+fn class(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Reproduced => "good",
+        Verdict::Deviates | Verdict::Diverged => "bad",
+        Verdict::Inconclusive => "open",
+        Verdict::NotRun => "none",
+    }
+}
+
+fn badges(out: &mut String, report: &Report) {
+    let verdicts = report.verdicts();
+    if verdicts.is_empty() {
+        return;
+    }
+    out.push_str("<p class=\"badges\">");
+    for (verdict, count) in verdicts {
+        let (class, sign) = (class(verdict), sign(verdict));
+        let _ = write!(
+            out,
+            "<span class=\"badge {class}\">{sign} {}</span> ",
+            counted(verdict, count)
+        );
+    }
+    out.push_str("</p>\n");
+}
+
+fn comparison(out: &mut String, table: &Comparison) {
+    let reported = table.has_reported();
+    let _ = writeln!(
+        out,
+        "<h2>{}: {}</h2>",
+        escape(&table.place),
+        escape(&table.title)
+    );
+    out.push_str("<div class=\"wide\"><table>\n<thead><tr><th scope=\"col\">method</th>");
+    for head in &table.columns {
+        let _ = write!(out, "<th scope=\"col\">{}</th>", escape(&head.text()));
+    }
+    out.push_str("</tr></thead>\n<tbody>\n");
+    for row in &table.rows {
+        if let Some(group) = &row.group {
+            let _ = writeln!(
+                out,
+                "<tr class=\"group\"><th colspan=\"{}\">{}</th></tr>",
+                table.columns.len() + 1,
+                escape(group)
+            );
+        }
+        let _ = write!(out, "<tr><th scope=\"row\">{}</th>", escape(&row.method));
+        row.cells.iter().for_each(|cell| shown(out, cell, reported));
+        out.push_str("</tr>\n");
+    }
+    out.push_str("</tbody></table></div>\n");
+    let above = if reported {
+        format!("The paper's above, ours below: {LEGEND}. ")
+    } else {
+        String::new()
+    };
+    let _ = writeln!(
+        out,
+        "<p class=\"note\">{above}Numbers: {}; best in bold, worst in italics.</p>",
+        escape(&note(table))
+    );
+    every_cell(out, table);
+}
+
+fn shown(out: &mut String, cell: &Shown, reported: bool) {
+    let class = cell
+        .weighed
+        .as_ref()
+        .map_or("", |weighed| class(weighed.verdict));
+    let seeds: Vec<String> = cell
+        .seeds
+        .iter()
+        .map(|(seed, value)| format!("seed {seed}: {}", fixed(*value, 4)))
+        .collect();
+    let hover = [why(cell), list(&seeds, 20)]
+        .into_iter()
+        .filter(|text| !text.is_empty())
+        .collect::<Vec<_>>()
+        .join(" · ");
+    let _ = write!(out, "<td class=\"{class}\" title=\"{}\">", escape(&hover));
+    if reported {
+        let _ = write!(
+            out,
+            "<span class=\"paper\">{}</span>",
+            marked(&cell.paper, cell.paper_mark)
+        );
+    }
+    let sign = cell
+        .weighed
+        .as_ref()
+        .map(|weighed| format!(" <b>{}</b>", sign(weighed.verdict)))
+        .unwrap_or_default();
+    let _ = write!(
+        out,
+        "<span class=\"ours\">{}{sign}</span>",
+        marked(&cell.ours, cell.ours_mark)
+    );
+    match &cell.missing {
+        Some(_) if cell.ours.is_some() => {
+            let _ = write!(out, "<small>{} of {} seeds</small>", cell.n, cell.planned);
+        }
+        Some(missing) => {
+            let _ = write!(out, "<small>{}</small>", escape(missing));
+        }
+        None => {}
+    }
+    out.push_str("</td>");
+}
+
+fn marked(number: &Option<Number>, mark: Mark) -> String {
+    match (number, mark) {
+        (Some(number), Mark::Best) => format!("<strong>{number}</strong>"),
+        (Some(number), Mark::Worst) => format!("<em>{number}</em>"),
+        (number, _) => or_nothing(number),
+    }
+}
+
+fn every_cell(out: &mut String, table: &Comparison) {
+    out.push_str("<details><summary>Every cell</summary>\n<div class=\"wide\"><table class=\"long\">\n<thead><tr>");
+    for head in [
+        "method",
+        "column",
+        "paper",
+        "ours",
+        "seeds",
+        "difference",
+        "verdict",
+        "why",
+    ] {
+        let _ = write!(out, "<th scope=\"col\">{head}</th>");
+    }
+    out.push_str("</tr></thead>\n<tbody>\n");
+    for row in &table.rows {
+        for (head, cell) in table.columns.iter().zip(&row.cells) {
+            let class = cell
+                .weighed
+                .as_ref()
+                .map_or("", |weighed| class(weighed.verdict));
+            let _ = write!(
+                out,
+                "<tr><td>{}</td><td>{}</td>",
+                escape(&row.method),
+                escape(&head.title)
+            );
+            let _ = write!(
+                out,
+                "<td>{}</td><td>{}</td>",
+                or_nothing(&cell.paper),
+                or_nothing(&cell.ours)
+            );
+            let _ = write!(
+                out,
+                "<td>{} of {}</td><td>{}</td>",
+                cell.n,
+                cell.planned,
+                difference(cell)
+            );
+            let _ = writeln!(
+                out,
+                "<td class=\"{class}\">{}</td><td>{}</td></tr>",
+                verdict(cell),
+                escape(&why(cell))
+            );
+        }
+    }
+    out.push_str("</tbody></table></div></details>\n");
+}
+
+fn derived(out: &mut String, table: &Derived) {
+    let _ = writeln!(
+        out,
+        "<h2>{}: {}</h2>\n<p class=\"note\">{}.</p>",
+        escape(&table.place),
+        escape(&table.title),
+        escape(&table.from)
+    );
+    out.push_str("<div class=\"wide\"><table>\n<thead><tr><th></th><th>paper</th><th>recomputed from the paper</th><th>ours</th></tr></thead>\n<tbody>\n");
+    for row in &table.rows {
+        let value = &row.value;
+        let number = |number: Option<f64>| {
+            number.map_or("–".into(), |number| fixed(number, value.decimals))
+        };
+        let hover = if value.missing.is_empty() {
+            String::new()
+        } else {
+            without(&value.missing)
+        };
+        let _ = write!(
+            out,
+            "<tr><th scope=\"row\">{}</th><td>{}</td>",
+            escape(&row.title),
+            number(value.printed)
+        );
+        let _ = write!(
+            out,
+            "<td>{}</td>",
+            number(value.recomputed.map(|found| found.r))
+        );
+        let _ = writeln!(
+            out,
+            "<td title=\"{}\">{}</td></tr>",
+            escape(&hover),
+            number(value.ours.map(|found| found.r))
+        );
+    }
+    out.push_str("</tbody></table></div>\n");
+}
+
+fn claims(out: &mut String, report: &Report) {
+    if report.claims.is_empty() {
+        return;
+    }
+    out.push_str("<h2>Claims</h2>\n");
+    for claim in &report.claims {
+        let _ = writeln!(
+            out,
+            "<section class=\"claim\">\n<p>{} <span class=\"note\">({})</span></p>",
+            escape(&claim.says),
+            escape(&claim.place)
+        );
+        for (whose, finding) in [("the paper's numbers", &claim.paper), ("ours", &claim.ours)] {
+            evidence(out, whose, finding);
+        }
+        out.push_str("</section>\n");
+    }
+}
+
+fn evidence(out: &mut String, whose: &str, finding: &Finding) {
+    let class = match finding.ruling {
+        Ruling::Holds => "good",
+        Ruling::Refuted => "bad",
+        Ruling::Undecided => "open",
+    };
+    let _ = writeln!(
+        out,
+        "<details open><summary><span class=\"badge {class}\">{}</span> on {whose}</summary>\n<ul>",
+        finding.ruling
+    );
+    for line in &finding.evidence {
+        let _ = writeln!(out, "<li>{}</li>", escape(line));
+    }
+    out.push_str("</ul></details>\n");
+}
+
+fn figures(out: &mut String, report: &Report) {
+    for figure in &report.figures {
+        let place = figure
+            .place
+            .as_ref()
+            .map(|place| format!("{}: ", escape(place)))
+            .unwrap_or_default();
+        let _ = writeln!(out, "<h2>{place}{}</h2>", escape(&figure.title));
+        let _ = match &figure.svg {
+            Ok(svg) => writeln!(out, "<figure>{svg}</figure>"),
+            Err(why) => writeln!(out, "<p>– ({})</p>", escape(why)),
+        };
+    }
+}
+
+fn provenance(out: &mut String, report: &Report) {
+    out.push_str("<h2>Where it ran</h2>\n");
+    let mixed = report.provenance.mixed();
+    if !mixed.is_empty() {
+        let _ = writeln!(
+            out,
+            "<p><span class=\"badge open\">mixed provenance</span> the runs differ in {}.</p>",
+            mixed.join(", ")
+        );
+    }
+    if report.provenance.properties.is_empty() {
+        out.push_str("<p>No run has completed.</p>\n");
+    } else {
+        out.push_str("<div class=\"wide\"><table class=\"long\">\n<thead><tr><th></th><th>value</th><th>runs</th></tr></thead>\n<tbody>\n");
+        for (name, values) in &report.provenance.properties {
+            for (value, count) in values {
+                let _ = writeln!(
+                    out,
+                    "<tr><td>{name}</td><td>{}</td><td>{count}</td></tr>",
+                    escape(value)
+                );
+            }
+        }
+        out.push_str("</tbody></table></div>\n");
+    }
+    if report.runs.seconds > 0.0 {
+        let _ = writeln!(
+            out,
+            "<p>The runs took {} together.</p>",
+            duration(report.runs.seconds)
+        );
+    }
+    let file = escape(&report.file);
+    let _ = writeln!(
+        out,
+        "<p>The runs again, then this page again:</p>\n<pre>harness run {file}\nharness report {file}</pre>"
+    );
+}
+
+/// Text that HTML shows as it is, in content and in quoted attributes.
+pub fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '&' => out.push_str("&amp;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c if c.is_control() => out.push(' '),
+            c => out.push(c),
+        }
+    }
+    out
+}

@@ -1,0 +1,219 @@
+//! The paper's numbers beside ours, as files and on the terminal.
+//!
+//! [`Report::of`] computes everything once; each format only writes it down and escapes what came from outside.
+//! Nothing here depends on the time of day: the same records give the same bytes.
+
+pub mod csv;
+pub mod html;
+pub mod markdown;
+mod number;
+mod plot;
+mod provenance;
+mod table;
+pub mod terminal;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+pub use number::Number;
+pub use provenance::{Provenance, Runs};
+pub use table::{Comparison, Derived, DerivedLine, Head, Line, Mark, Shown};
+
+use crate::event::RunRecord;
+use crate::judge::{Cells, Judged, Rule, Verdict, judge_claim};
+use crate::plan::{Plan, RunId};
+use crate::suite::Suite;
+
+/// A suite set beside its records.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The suite's short name.
+    pub name: String,
+    /// The suite's title.
+    pub title: String,
+    /// The publication on one line.
+    pub citation: String,
+    /// The suite's file, as a command would name it.
+    pub file: String,
+    /// How verdicts were reached.
+    pub rule: Rule,
+    /// What ran.
+    pub runs: Runs,
+    /// Where it ran.
+    pub provenance: Provenance,
+    /// The tables.
+    pub tables: Vec<Comparison>,
+    /// Tables computed from other tables.
+    pub derived: Vec<Derived>,
+    /// The figures.
+    pub figures: Vec<Drawn>,
+    /// The claims.
+    pub claims: Vec<Judged>,
+}
+
+/// A figure, drawn.
+#[derive(Clone, Debug)]
+pub struct Drawn {
+    /// File name without extension: letters, digits, `-` and `_`.
+    pub file: String,
+    /// Caption.
+    pub title: String,
+    /// Where the paper shows it.
+    pub place: Option<String>,
+    /// The picture, or why there is none.
+    pub svg: Result<String, String>,
+}
+
+impl Report {
+    /// Sets `suite` beside the records of its runs. Pure.
+    pub fn of(suite: &Suite, plan: &Plan, records: &BTreeMap<RunId, RunRecord>) -> Report {
+        let rule = Rule::default();
+        let cells = Cells::collect(suite, records);
+        let tables: Vec<Comparison> = suite
+            .tables
+            .iter()
+            .map(|table| Comparison::of(suite, table, &cells, &rule))
+            .collect();
+        let figures = suite
+            .figures
+            .iter()
+            .map(|figure| plot::draw(suite, figure, &tables, records))
+            .collect();
+        Report {
+            name: suite.name.clone(),
+            title: suite.title.clone(),
+            citation: citation(suite),
+            file: file(&suite.path),
+            rule,
+            runs: Runs::of(suite, plan, records),
+            provenance: Provenance::of(plan, records),
+            derived: suite
+                .derived_tables
+                .iter()
+                .map(|table| Derived::of(suite, table, &cells))
+                .collect(),
+            figures,
+            claims: suite
+                .claims
+                .iter()
+                .map(|claim| judge_claim(suite, &cells, claim))
+                .collect(),
+            tables,
+        }
+    }
+
+    /// How many cells came to each verdict, in the order of [`Verdict`].
+    pub fn verdicts(&self) -> BTreeMap<Verdict, usize> {
+        let mut counts = BTreeMap::new();
+        for weighed in self
+            .tables
+            .iter()
+            .flat_map(Comparison::cells)
+            .filter_map(|cell| cell.weighed.as_ref())
+        {
+            *counts.entry(weighed.verdict).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Those counts in words: `3 reproduced, 1 deviates`; none when the paper reports nothing here.
+    pub fn verdicts_text(&self) -> Option<String> {
+        let words: Vec<String> = self
+            .verdicts()
+            .into_iter()
+            .map(|(verdict, count)| counted(verdict, count))
+            .collect();
+        (!words.is_empty()).then(|| words.join(", "))
+    }
+}
+
+/// `1 deviates`, `3 deviate`, `3 reproduced`.
+fn counted(verdict: Verdict, count: usize) -> String {
+    match verdict {
+        Verdict::Deviates if count != 1 => format!("{count} deviate"),
+        verdict => format!("{count} {verdict}"),
+    }
+}
+
+fn citation(suite: &Suite) -> String {
+    let citation = &suite.citation;
+    let arxiv = citation
+        .arxiv
+        .as_ref()
+        .map(|number| format!(", arXiv {number}"))
+        .unwrap_or_default();
+    let (title, authors) = (&citation.title, &citation.authors);
+    format!(
+        "{authors}: {title}. {} {}{arxiv}",
+        citation.venue, citation.year
+    )
+}
+
+/// The path where it is relative; a report does not tell where on a machine a file lies.
+fn file(path: &Path) -> String {
+    let shown = if path.is_absolute() {
+        path.file_name().map(Path::new).unwrap_or(path)
+    } else {
+        path
+    };
+    shown.display().to_string()
+}
+
+/// What [`render`] wrote.
+#[derive(Clone, Debug)]
+pub struct Rendered {
+    /// What is in the files, for the terminal and for exit codes.
+    pub report: Report,
+    /// The folder.
+    pub folder: PathBuf,
+    /// The files, the one to open first.
+    pub files: Vec<PathBuf>,
+}
+
+/// Writes the report of `suite` into the folder `out`: `index.html`, `report.md`, `cells.csv` and a picture a figure.
+pub fn render(
+    suite: &Suite,
+    plan: &Plan,
+    records: &BTreeMap<RunId, RunRecord>,
+    out: &Path,
+) -> anyhow::Result<Rendered> {
+    let report = Report::of(suite, plan, records);
+    std::fs::create_dir_all(out)
+        .with_context(|| format!("cannot create the folder {}", out.display()))?;
+    let mut files = Vec::new();
+    let mut write = |name: String, text: &str| -> anyhow::Result<()> {
+        let path = out.join(name);
+        replace(&path, text.as_bytes())
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        files.push(path);
+        Ok(())
+    };
+    write("index.html".into(), &html::page(&report))?;
+    write("report.md".into(), &markdown::page(&report))?;
+    write("cells.csv".into(), &csv::cells(&report))?;
+    for figure in &report.figures {
+        if let Ok(svg) = &figure.svg {
+            write(format!("{}.svg", figure.file), svg)?;
+        }
+    }
+    Ok(Rendered {
+        report,
+        folder: out.to_path_buf(),
+        files,
+    })
+}
+
+/// Writes beside and renames, so that a reader sees the old file or the new one.
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}", std::process::id()));
+    let beside = path.with_file_name(name);
+    let mut file = std::fs::File::create(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&beside, path)
+}

@@ -1,0 +1,161 @@
+//! A quantity over training, one line per method, mean over seeds.
+
+use std::collections::BTreeMap;
+
+use plotters::prelude::*;
+use plotters::style::text_anchor::HPos;
+
+use super::{
+    FAINT, PALETTE, SIZE, SOFT, TEXT, clip, dash, picture, range, tick_decimals, width, write,
+};
+use crate::event::RunRecord;
+use crate::plan::{RunId, run_spec};
+use crate::suite::{Column, Curves, Suite};
+
+const PLOT: (i32, i32) = (640, 380);
+const TOP: i32 = 16;
+/// More points than this a reader cannot see.
+const POINTS: usize = 200;
+
+/// A method's line.
+struct Curve {
+    method: String,
+    points: Vec<(f64, f64)>,
+}
+
+pub(super) fn draw(
+    suite: &Suite,
+    drawing: &Curves,
+    records: &BTreeMap<RunId, RunRecord>,
+) -> Result<String, String> {
+    let curves: Vec<Curve> = suite
+        .methods
+        .keys()
+        .filter_map(|method| curve(suite, drawing, method, records))
+        .collect();
+    let points = || curves.iter().flat_map(|curve| &curve.points);
+    let (Some((_, x1)), Some((y0, y1))) = (
+        range(points().map(|point| point.0)),
+        range(points().map(|point| point.1)),
+    ) else {
+        return Err(format!(
+            "no run has observed {} on {} yet",
+            drawing.metric, drawing.on
+        ));
+    };
+    let names: Vec<String> = curves.iter().map(|curve| clip(&curve.method, 24)).collect();
+    let legend = names
+        .iter()
+        .map(|name| width(name, SIZE))
+        .max()
+        .unwrap_or(0)
+        + 50;
+    let height = (TOP + PLOT.1).max(TOP + 30 + 20 * names.len() as i32);
+    picture((PLOT.0 + legend) as u32, height as u32, |root| {
+        let area = root.clone().shrink((0, TOP), PLOT);
+        let decimals = tick_decimals(y0, y1);
+        let mut chart = ChartBuilder::on(&area)
+            .margin_right(12)
+            .x_label_area_size(46)
+            .y_label_area_size(64)
+            .build_cartesian_2d(0.0..x1, y0..y1)?;
+        chart
+            .configure_mesh()
+            .x_labels(6)
+            .y_labels(6)
+            .x_label_formatter(&|x| format!("{x:.0}"))
+            .y_label_formatter(&|y| format!("{y:.decimals$}"))
+            .label_style(("sans-serif", SIZE - 1.0).into_font().color(&SOFT))
+            .x_desc("updates")
+            .y_desc(clip(&format!("{}, {}", drawing.metric, drawing.on), 40))
+            .axis_desc_style(("sans-serif", SIZE).into_font().color(&TEXT))
+            .bold_line_style(FAINT)
+            .light_line_style(TRANSPARENT)
+            .axis_style(SOFT)
+            .draw()?;
+        for (i, curve) in curves.iter().enumerate() {
+            let style = PALETTE[i % PALETTE.len()].stroke_width(2);
+            let y = TOP + 16 + 20 * i as i32;
+            let key = vec![(PLOT.0 + 4, y), (PLOT.0 + 26, y)];
+            match dash(i) {
+                (_, 0) => {
+                    chart.draw_series([PathElement::new(curve.points.clone(), style)])?;
+                    root.draw(&PathElement::new(key, style))?;
+                }
+                (line, gap) => {
+                    chart.draw_series(DashedLineSeries::new(
+                        curve.points.iter().copied(),
+                        line,
+                        gap,
+                        style,
+                    ))?;
+                    root.draw(&PathElement::new(vec![key[0], (key[0].0 + 8, y)], style))?;
+                    root.draw(&PathElement::new(vec![(key[1].0 - 8, y), key[1]], style))?;
+                }
+            }
+            write(root, &names[i], (PLOT.0 + 34, y), &TEXT, SIZE, HPos::Left)?;
+        }
+        Ok(())
+    })
+}
+
+/// The mean over the seeds that observed a step, thinned to what a reader can see.
+fn curve(
+    suite: &Suite,
+    drawing: &Curves,
+    method: &str,
+    records: &BTreeMap<RunId, RunRecord>,
+) -> Option<Curve> {
+    let mut sums: BTreeMap<u64, (f64, usize)> = BTreeMap::new();
+    for run in runs(suite, &drawing.task, method) {
+        let observations = records
+            .get(&run)
+            .map_or(&[][..], |record| &record.observations);
+        let wanted = observations
+            .iter()
+            .filter(|seen| seen.metric == drawing.metric && seen.on == drawing.on);
+        for seen in wanted.filter(|seen| seen.value.is_finite()) {
+            let (sum, count) = sums.entry(seen.step).or_default();
+            *sum += seen.value;
+            *count += 1;
+        }
+    }
+    let all: Vec<(f64, f64)> = sums
+        .into_iter()
+        .map(|(step, (sum, count))| (step as f64, sum / count as f64))
+        .collect();
+    let size = all.len().div_ceil(POINTS).max(1);
+    let mean = |chunk: &[(f64, f64)]| {
+        let n = chunk.len() as f64;
+        (
+            chunk.iter().map(|point| point.0).sum::<f64>() / n,
+            chunk.iter().map(|point| point.1).sum::<f64>() / n,
+        )
+    };
+    (!all.is_empty()).then(|| Curve {
+        method: method.to_string(),
+        points: all.chunks(size).map(mean).collect(),
+    })
+}
+
+/// The runs of a method on a task, over the seeds of the tables that show it.
+fn runs(suite: &Suite, task: &str, method: &str) -> Vec<RunId> {
+    let mut seeds: Vec<u64> = Vec::new();
+    for table in &suite.tables {
+        let shows_task = table
+            .columns
+            .iter()
+            .any(|column| matches!(column, Column::Measured(measured) if measured.task == task));
+        if shows_task && table.rows.iter().any(|row| row.method == method) {
+            seeds.extend(&table.seeds);
+        }
+    }
+    seeds.sort_unstable();
+    seeds.dedup();
+    let mut runs: Vec<RunId> = seeds
+        .into_iter()
+        .map(|seed| run_spec(suite, task, method, seed).id())
+        .collect();
+    runs.dedup();
+    runs
+}

@@ -1,0 +1,157 @@
+//! Figures as SVG, the only user of plotters. Colours are those of Okabe and Ito (2008), which stay apart for
+//! colour-blind readers; shape and line style tell the same difference once more.
+
+mod curves;
+mod intervals;
+mod scatter;
+
+use std::collections::BTreeMap;
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use super::{Comparison, Drawn};
+use crate::event::RunRecord;
+use crate::plan::RunId;
+use crate::suite::{Drawing, Figure, Suite};
+
+/// Draws a figure from the tables or, for curves, from what the runs observed.
+pub fn draw(
+    suite: &Suite,
+    figure: &Figure,
+    tables: &[Comparison],
+    records: &BTreeMap<RunId, RunRecord>,
+) -> Drawn {
+    let table = |id: &str| {
+        tables
+            .iter()
+            .find(|table| table.id == id)
+            .ok_or_else(|| format!("no table {id}"))
+    };
+    let svg = match &figure.draw {
+        Drawing::Intervals(drawing) => {
+            table(&drawing.table).and_then(|table| intervals::draw(table, drawing))
+        }
+        Drawing::Scatter(drawing) => {
+            table(&drawing.table).and_then(|table| scatter::draw(table, drawing))
+        }
+        Drawing::Curves(drawing) => curves::draw(suite, drawing, records),
+    };
+    let letters = |c: char| {
+        if c.is_ascii_alphanumeric() || c == '-' {
+            c
+        } else {
+            '_'
+        }
+    };
+    let file = figure.id.chars().map(letters).collect();
+    Drawn {
+        file,
+        title: figure.title.clone(),
+        place: figure.place.clone(),
+        svg,
+    }
+}
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Fallible = Result<(), Box<dyn std::error::Error>>;
+
+const TEXT: RGBColor = RGBColor(27, 31, 36);
+const SOFT: RGBColor = RGBColor(89, 99, 110);
+const FAINT: RGBColor = RGBColor(226, 230, 234);
+const OURS: RGBColor = RGBColor(0, 114, 178);
+const PAPER: RGBColor = RGBColor(213, 94, 0);
+const PALETTE: [RGBColor; 7] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(86, 180, 233),
+    RGBColor(230, 159, 0),
+    RGBColor(0, 0, 0),
+];
+/// Of plotters, whose SVG divides it by 1.24: these are 13 pixels.
+const SIZE: f64 = 16.0;
+
+/// A white picture of this size, filled by `paint`.
+fn picture(
+    width: u32,
+    height: u32,
+    paint: impl FnOnce(&Area) -> Fallible,
+) -> Result<String, String> {
+    let mut svg = String::new();
+    {
+        let root = SVGBackend::with_string(&mut svg, (width, height)).into_drawing_area();
+        let painted = root
+            .fill(&WHITE)
+            .map_err(Into::into)
+            .and_then(|()| paint(&root));
+        painted
+            .and_then(|()| Ok(root.present()?))
+            .map_err(|error| error.to_string())?;
+    }
+    Ok(svg)
+}
+
+/// Text in pixels of the whole picture.
+fn write(
+    area: &Area,
+    text: &str,
+    at: (i32, i32),
+    colour: &RGBColor,
+    size: f64,
+    side: HPos,
+) -> Fallible {
+    let style = ("sans-serif", size)
+        .into_font()
+        .color(colour)
+        .pos(Pos::new(side, VPos::Center));
+    let text: String = text.chars().filter(|c| !c.is_control()).collect();
+    Ok(area.draw(&Text::new(text, at, style))?)
+}
+
+/// About how wide a text is, in pixels; without the reader's fonts nobody knows better.
+fn width(text: &str, size: f64) -> i32 {
+    (text.chars().count() as f64 * size / 1.24 * 0.56).ceil() as i32
+}
+
+/// A text no longer than so many letters.
+fn clip(text: &str, letters: usize) -> String {
+    if text.chars().count() <= letters {
+        text.into()
+    } else {
+        text.chars().take(letters - 1).chain(['…']).collect()
+    }
+}
+
+/// The range of some values with a margin on both sides; none without a finite value.
+fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
+    let mut bounds: Option<(f64, f64)> = None;
+    for value in values.filter(|value| value.is_finite()) {
+        let (low, high) = bounds.unwrap_or((value, value));
+        bounds = Some((low.min(value), high.max(value)));
+    }
+    let (low, high) = bounds?;
+    let margin = if high > low {
+        0.06 * (high - low)
+    } else {
+        (0.01 * low.abs()).max(1e-6)
+    };
+    Some((low - margin, high + margin))
+}
+
+/// Digits that tell the ticks of an axis of this length apart.
+fn tick_decimals(low: f64, high: f64) -> usize {
+    (1.0 - ((high - low) / 4.0).log10().floor()).clamp(0.0, 9.0) as usize
+        - usize::from((high - low) / 4.0 < 10.0)
+}
+
+/// The dash pattern of the `i`-th of many lines: colours repeat, patterns then differ.
+fn dash(i: usize) -> (i32, i32) {
+    if (i / PALETTE.len()).is_multiple_of(2) {
+        (1, 0)
+    } else {
+        (6, 4)
+    }
+}

@@ -1,0 +1,142 @@
+//! What ran, and where.
+
+use std::collections::BTreeMap;
+
+use crate::event::{Environment, Outcome, RunRecord};
+use crate::plan::{Plan, PlannedRun, RunId};
+use crate::suite::Suite;
+
+/// The planned runs of a suite and how they ended.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Runs {
+    /// How many are planned.
+    pub planned: usize,
+    /// How many completed.
+    pub completed: usize,
+    /// How many ended in each other way, `diverged at step 40`, with the first runs that did.
+    pub endings: BTreeMap<String, Vec<String>>,
+    /// How many have no record.
+    pub not_run: usize,
+    /// Wall-clock time of all recorded runs together, in seconds.
+    pub seconds: f64,
+}
+
+impl Runs {
+    /// Counts the runs of `plan` that belong to `suite`.
+    pub fn of(suite: &Suite, plan: &Plan, records: &BTreeMap<RunId, RunRecord>) -> Runs {
+        let mut runs = Runs::default();
+        for run in plan.runs.iter().filter(|run| belongs(run, &suite.name)) {
+            runs.planned += 1;
+            let Some(record) = records.get(&run.id) else {
+                runs.not_run += 1;
+                continue;
+            };
+            runs.seconds += record.seconds;
+            match &record.outcome {
+                Outcome::Completed => runs.completed += 1,
+                other => {
+                    let who = format!(
+                        "{} on {}, seed {} ({})",
+                        run.method, run.task, run.spec.seed, run.id
+                    );
+                    runs.endings.entry(other.to_string()).or_default().push(who);
+                }
+            }
+        }
+        runs
+    }
+
+    /// `10 of 12 runs completed, 1 diverged at step 40, 1 not run`.
+    pub fn text(&self) -> String {
+        let mut words = vec![format!(
+            "{} of {} runs completed",
+            self.completed, self.planned
+        )];
+        words.extend(
+            self.endings
+                .iter()
+                .map(|(ending, runs)| format!("{} {ending}", runs.len())),
+        );
+        if self.not_run > 0 {
+            words.push(format!("{} not run", self.not_run));
+        }
+        words.join(", ")
+    }
+}
+
+/// A run pays for a cell of the suite, or is a stage that pays for none.
+fn belongs(run: &PlannedRun, suite: &str) -> bool {
+    run.cells.is_empty() || run.cells.iter().any(|cell| cell.suite == suite)
+}
+
+/// The environments behind a report's numbers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Provenance {
+    /// Every property with its values and how many runs had each.
+    pub properties: Vec<(&'static str, BTreeMap<String, usize>)>,
+}
+
+impl Provenance {
+    /// Collects the environments of the plan's completed runs.
+    pub fn of(plan: &Plan, records: &BTreeMap<RunId, RunRecord>) -> Provenance {
+        let mut properties: Vec<(&'static str, BTreeMap<String, usize>)> = Vec::new();
+        let completed = |run: &&PlannedRun| {
+            records
+                .get(&run.id)
+                .is_some_and(|record| record.outcome == Outcome::Completed)
+        };
+        for run in plan.runs.iter().filter(completed) {
+            for (i, (name, value)) in describe(&records[&run.id].environment)
+                .into_iter()
+                .enumerate()
+            {
+                if properties.len() == i {
+                    properties.push((name, BTreeMap::new()));
+                }
+                *properties[i].1.entry(value).or_default() += 1;
+            }
+        }
+        Provenance { properties }
+    }
+
+    /// The properties in which runs differ: their numbers are not strictly comparable.
+    pub fn mixed(&self) -> Vec<&'static str> {
+        self.properties
+            .iter()
+            .filter(|(_, values)| values.len() > 1)
+            .map(|(name, _)| *name)
+            .collect()
+    }
+}
+
+fn describe(environment: &Environment) -> Vec<(&'static str, String)> {
+    let or_none = |text: &str| {
+        if text.is_empty() {
+            "none".to_string()
+        } else {
+            text.to_string()
+        }
+    };
+    // `cuda:0` and `cuda:1` are the same kind of place.
+    let device = environment.device.split(':').next().unwrap_or_default();
+    vec![
+        ("harness", or_none(&environment.harness)),
+        ("build", or_none(&environment.build)),
+        ("revision", or_none(&environment.revision)),
+        ("libtorch", or_none(&environment.libtorch)),
+        (
+            "device",
+            format!(
+                "{} ({})",
+                or_none(device),
+                or_none(&environment.device_name)
+            ),
+        ),
+        ("threads", environment.threads.to_string()),
+        ("instruction set", or_none(&environment.cpu_capability)),
+        (
+            "MKL_CBWR",
+            or_none(environment.mkl_cbwr.as_deref().unwrap_or_default()),
+        ),
+    ]
+}

@@ -1,0 +1,358 @@
+//! Comparison tables without a format: what each cell shows, in the printed order and precision.
+
+use std::collections::BTreeSet;
+
+use super::number::Number;
+use crate::judge::{
+    Cell, Cells, DerivedValue, Rule, Weighed, derived_value, direction, judge_cell,
+};
+use crate::plan::RunId;
+use crate::stats::Estimate;
+use crate::suite::{Column, DerivedTable, Direction, Reported, Spread, Suite, SuiteTable};
+
+/// A table of the paper with ours beside it.
+#[derive(Clone, Debug)]
+pub struct Comparison {
+    /// Short name.
+    pub id: String,
+    /// Caption.
+    pub title: String,
+    /// Where the reported numbers stand.
+    pub place: String,
+    /// What stands after a ±, in words; none when no column prints one.
+    pub spread: Option<String>,
+    /// The columns.
+    pub columns: Vec<Head>,
+    /// The rows.
+    pub rows: Vec<Line>,
+    /// Seeds planned for each cell.
+    pub seeds: usize,
+}
+
+/// A column's header.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// Short name.
+    pub id: String,
+    /// Header.
+    pub title: String,
+    /// Unit, where the metric has one.
+    pub unit: Option<String>,
+    /// Which way is better, where one is.
+    pub better: Option<Direction>,
+    /// What stands after the ± of this column.
+    pub spread: Spread,
+}
+
+impl Head {
+    /// `CIFAR-100 (%) ↑`.
+    pub fn text(&self) -> String {
+        let unit = self
+            .unit
+            .as_ref()
+            .map(|unit| format!(" ({unit})"))
+            .unwrap_or_default();
+        let arrow = match self.better {
+            Some(Direction::Higher) => " ↑",
+            Some(Direction::Lower) => " ↓",
+            None => "",
+        };
+        format!("{}{unit}{arrow}", self.title)
+    }
+}
+
+/// A row.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// The method.
+    pub method: String,
+    /// The group, on the first row of each.
+    pub group: Option<String>,
+    /// One a column.
+    pub cells: Vec<Shown>,
+}
+
+/// What a cell shows.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// As printed.
+    pub paper: Option<Number>,
+    /// As measured.
+    pub ours: Option<Number>,
+    /// Best or worst of the printed ones.
+    pub paper_mark: Mark,
+    /// Best or worst of ours.
+    pub ours_mark: Mark,
+    /// Ours as it is, not rounded.
+    pub estimate: Option<Estimate>,
+    /// As printed, with kind and seeds of its spread.
+    pub reported: Option<Reported>,
+    /// The verdict; none where nothing is reported.
+    pub weighed: Option<Weighed>,
+    /// Seeds with a value.
+    pub n: usize,
+    /// Seeds planned.
+    pub planned: usize,
+    /// Why seeds have none.
+    pub missing: Option<String>,
+    /// Seeds whose run diverged.
+    pub diverged: usize,
+    /// The value of each seed.
+    pub seeds: Vec<(u64, f64)>,
+    /// The runs it is made of.
+    pub runs: BTreeSet<RunId>,
+}
+
+/// The best and the worst of a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// Neither.
+    None,
+    /// None is better.
+    Best,
+    /// None is worse.
+    Worst,
+}
+
+impl Comparison {
+    /// Sets a table beside its cells.
+    pub fn of(suite: &Suite, table: &SuiteTable, cells: &Cells, rule: &Rule) -> Comparison {
+        let columns: Vec<Head> = table
+            .columns
+            .iter()
+            .map(|column| head(suite, table, column))
+            .collect();
+        let mut rows = Vec::new();
+        let mut group = None;
+        for (r, row) in table.rows.iter().enumerate() {
+            let starts = row.group.is_some() && row.group != group;
+            group = row.group.clone();
+            let shown = columns.iter().enumerate().map(|(c, head)| {
+                let decimals = decimals(table, r, c);
+                let empty = Cell::default();
+                show(
+                    cells.at(&table.id, r, c).unwrap_or(&empty),
+                    row.reported.get(c).cloned().flatten(),
+                    head,
+                    decimals,
+                    rule,
+                )
+            });
+            rows.push(Line {
+                method: row.method.clone(),
+                group: if starts { row.group.clone() } else { None },
+                cells: shown.collect(),
+            });
+        }
+        for (c, head) in columns.iter().enumerate() {
+            let Some(better) = head.better else { continue };
+            mark(&mut rows, c, better, |cell| {
+                (&cell.paper, &mut cell.paper_mark)
+            });
+            mark(&mut rows, c, better, |cell| {
+                (&cell.ours, &mut cell.ours_mark)
+            });
+        }
+        Comparison {
+            id: table.id.clone(),
+            title: table.title.clone(),
+            place: table.place.clone(),
+            spread: spread_words(&columns),
+            columns,
+            rows,
+            seeds: table.seeds.len(),
+        }
+    }
+
+    /// All cells.
+    pub fn cells(&self) -> impl Iterator<Item = &Shown> {
+        self.rows.iter().flat_map(|row| &row.cells)
+    }
+
+    /// Whether the paper reports anything in this table.
+    pub fn has_reported(&self) -> bool {
+        self.cells().any(|cell| cell.paper.is_some())
+    }
+}
+
+fn head(suite: &Suite, table: &SuiteTable, column: &Column) -> Head {
+    Head {
+        id: column.id().to_string(),
+        title: column.title().to_string(),
+        unit: unit(suite, table, column),
+        better: direction(suite, table, column),
+        spread: column.spread().unwrap_or(table.spread),
+    }
+}
+
+/// The metric's, and that of the columns a mean or a deviation is over.
+fn unit(suite: &Suite, table: &SuiteTable, column: &Column) -> Option<String> {
+    let over = match column {
+        Column::Measured(measured) => return suite.metric_of(measured).unit.clone(),
+        Column::Mean(mean) => &mean.mean,
+        Column::Sd(sd) => &sd.sd,
+        Column::Correlation(_) => return None,
+    };
+    let source = table
+        .columns
+        .iter()
+        .find(|other| over.iter().any(|id| id == other.id()))?;
+    (source.id() != column.id()).then(|| unit(suite, table, source))?
+}
+
+/// The cell's printed digits, else the most of its column, else two.
+fn decimals(table: &SuiteTable, row: usize, column: usize) -> usize {
+    let printed = |row: &crate::suite::SuiteRow| {
+        row.reported
+            .get(column)?
+            .as_ref()
+            .map(|reported| reported.decimals)
+    };
+    let own = printed(&table.rows[row]);
+    own.or_else(|| table.rows.iter().filter_map(printed).max())
+        .unwrap_or(2) as usize
+}
+
+fn show(
+    cell: &Cell,
+    reported: Option<Reported>,
+    head: &Head,
+    decimals: usize,
+    rule: &Rule,
+) -> Shown {
+    let spread = cell.estimate.and_then(|estimate| match head.spread {
+        Spread::None => None,
+        Spread::Sd => estimate.sd,
+        Spread::Ci95 => estimate.ci95(),
+        Spread::SdOverColumns => cell.over_columns,
+    });
+    Shown {
+        paper: reported.as_ref().map(|reported| Number {
+            mean: reported.value,
+            spread: reported.spread,
+            decimals,
+        }),
+        ours: cell.estimate.map(|estimate| Number {
+            mean: estimate.mean,
+            spread,
+            decimals,
+        }),
+        paper_mark: Mark::None,
+        ours_mark: Mark::None,
+        estimate: cell.estimate,
+        weighed: reported
+            .as_ref()
+            .map(|reported| judge_cell(cell, reported, rule)),
+        reported,
+        n: cell.estimate.map_or(0, |estimate| estimate.n),
+        planned: cell.planned,
+        missing: cell.missing(),
+        diverged: cell.diverged(),
+        seeds: cell
+            .samples
+            .iter()
+            .map(|sample| (sample.seed, sample.value))
+            .collect(),
+        runs: cell
+            .samples
+            .iter()
+            .flat_map(|sample| sample.runs.iter().cloned())
+            .collect(),
+    }
+}
+
+/// Marks the best and the worst of a column as far as the printed digits tell them apart; of fewer than three
+/// there is nothing to point out.
+fn mark(
+    rows: &mut [Line],
+    column: usize,
+    better: Direction,
+    side: impl for<'a> Fn(&'a mut Shown) -> (&'a Option<Number>, &'a mut Mark),
+) {
+    let rounded = |number: &Number| {
+        let scale = 10f64.powi(number.decimals as i32);
+        let value = (number.mean * scale).round() / scale;
+        if better == Direction::Higher {
+            value
+        } else {
+            -value
+        }
+    };
+    let values: Vec<f64> = rows
+        .iter_mut()
+        .filter_map(|row| side(&mut row.cells[column]).0.as_ref().map(rounded))
+        .collect();
+    let best = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let worst = values.iter().copied().fold(f64::INFINITY, f64::min);
+    if values.len() < 3 || best == worst {
+        return;
+    }
+    for row in rows {
+        let (number, mark) = side(&mut row.cells[column]);
+        *mark = match number.as_ref().map(rounded) {
+            Some(value) if value == best => Mark::Best,
+            Some(value) if value == worst => Mark::Worst,
+            _ => Mark::None,
+        };
+    }
+}
+
+fn spread_words(columns: &[Head]) -> Option<String> {
+    let mut words: Vec<&str> = Vec::new();
+    for head in columns {
+        let word = match head.spread {
+            Spread::None => continue,
+            Spread::Sd => "standard deviation over seeds",
+            Spread::Ci95 => "95% confidence interval of the mean over seeds",
+            Spread::SdOverColumns => "standard deviation over the averaged columns",
+        };
+        if !words.contains(&word) {
+            words.push(word);
+        }
+    }
+    (!words.is_empty()).then(|| words.join(", or "))
+}
+
+/// A table of correlations over methods.
+#[derive(Clone, Debug)]
+pub struct Derived {
+    /// Short name.
+    pub id: String,
+    /// Caption.
+    pub title: String,
+    /// Where the reported numbers stand.
+    pub place: String,
+    /// The table it is computed from and the column everything is correlated with.
+    pub from: String,
+    /// The rows.
+    pub rows: Vec<DerivedLine>,
+}
+
+/// A row of a derived table.
+#[derive(Clone, Debug)]
+pub struct DerivedLine {
+    /// First column.
+    pub title: String,
+    /// Its numbers.
+    pub value: DerivedValue,
+}
+
+impl Derived {
+    /// Computes a derived table on both sides.
+    pub fn of(suite: &Suite, table: &DerivedTable, cells: &Cells) -> Derived {
+        let line = |row: &crate::suite::DerivedRow| DerivedLine {
+            title: row.title.clone(),
+            value: derived_value(suite, cells, table, row),
+        };
+        Derived {
+            id: table.id.clone(),
+            title: table.title.clone(),
+            place: table.place.clone(),
+            from: format!(
+                "Pearson's correlation over the methods of {} with {}",
+                table.from, table.correlation_with
+            ),
+            rows: table.rows.iter().map(line).collect(),
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! One attempt at a run, on a slot's thread.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use super::process::{self, End};
+use super::{Control, Failure, Said, Setting, Slot};
+use crate::event::{Environment, Event, Outcome, RunRecord};
+use crate::plan::{Job, PlannedRun};
+use crate::store::{Attempt, Work};
+
+/// Lines of the log that a failure shows.
+const LOG_END: usize = 12;
+
+/// One attempt, on a slot's thread.
+pub(super) fn on_slot(
+    run: &PlannedRun,
+    attempt: Attempt,
+    setting: &Setting<'_>,
+    slot: usize,
+    control: &Control,
+    say: &(dyn Fn(Said) + Sync),
+) {
+    let slot = setting.slots[slot];
+    let begun = Instant::now();
+    let tell = |event: &Event| say(Said::Event(event.clone()));
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        attempt_run(run, &attempt, setting, slot, control, &tell)
+    }));
+    let ended = match result {
+        Ok(Ok(ended)) => ended,
+        Ok(Err(error)) => Some((
+            Outcome::Failed {
+                message: format!("{error:#}"),
+            },
+            None,
+        )),
+        Err(_) => Some((
+            Outcome::Failed {
+                message: "the supervisor panicked; this is a bug".into(),
+            },
+            None,
+        )),
+    };
+    let seconds = begun.elapsed().as_secs_f64();
+    let ended = ended.map(|(outcome, environment)| {
+        if outcome.is_result() {
+            return (outcome, seconds, None);
+        }
+        let again = (setting.again)(run);
+        let log_end = attempt.log_end(LOG_END);
+        let kept = attempt.fail(outcome.clone(), seconds, environment, &again);
+        let folder = kept.is_ok().then(|| setting.store.failed_folder(&run.id));
+        (
+            outcome,
+            seconds,
+            Some(Failure {
+                log_end,
+                folder,
+                again,
+            }),
+        )
+    });
+    // The lease goes before the schedule goes on, so that nobody waits for a run that has ended.
+    drop(attempt);
+    say(Said::Ended(ended));
+}
+
+type Ending = (Outcome, Option<Environment>);
+
+/// Runs the worker and keeps its result; an ending that is no result is for the caller to keep. None when stopped.
+fn attempt_run(
+    run: &PlannedRun,
+    attempt: &Attempt,
+    setting: &Setting<'_>,
+    slot: Slot,
+    control: &Control,
+    tell: &(dyn Fn(&Event) + Sync),
+) -> Result<Option<Ending>> {
+    let begun = Instant::now();
+    let job = job(run, attempt.work(), setting, slot);
+    let path = attempt.job();
+    std::fs::write(&path, serde_json::to_string(&job)?)
+        .with_context(|| path.display().to_string())?;
+    let log = attempt.log()?;
+    let (heard, end) = process::run(
+        &setting.worker,
+        &path,
+        attempt.folder(),
+        slot,
+        &log,
+        control,
+        tell,
+    )?;
+    let End::Ended(outcome) = end else {
+        return Ok(None);
+    };
+    if !outcome.is_result() {
+        return Ok(Some((outcome, heard.environment)));
+    }
+    let failed = |message: String| Ok(Some((Outcome::Failed { message }, None)));
+    let Some(environment) = heard.environment else {
+        return failed("the worker did not say what it is".into());
+    };
+    let seconds = begun.elapsed().as_secs_f64();
+    let record = RunRecord {
+        outcome: outcome.clone(),
+        environment,
+        seconds,
+        observations: heard.observations,
+    };
+    if outcome == Outcome::Completed {
+        let missing: Vec<String> = attempt
+            .missing(&record)
+            .into_iter()
+            .map(|(on, metric)| format!("{metric} on {on}"))
+            .collect();
+        if !missing.is_empty() {
+            return failed(format!(
+                "the worker completed without measuring {}",
+                missing.join(", ")
+            ));
+        }
+    }
+    attempt.finish(record)?;
+    Ok(Some((outcome, None)))
+}
+
+fn job(run: &PlannedRun, work: &Work, setting: &Setting<'_>, slot: Slot) -> Job {
+    let (measurements, finished) = match work {
+        Work::Measure { weights, missing } => (missing.clone(), Some(weights.clone())),
+        _ => (run.measurements.clone(), None),
+    };
+    Job {
+        spec: run.spec.clone(),
+        measurements,
+        folders: setting.folders.clone(),
+        stage: run
+            .needs
+            .as_ref()
+            .and_then(|stage| setting.store.weights(stage)),
+        device: slot.device().into(),
+        threads: slot.threads(),
+        finished,
+    }
+}

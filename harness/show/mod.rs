@@ -1,0 +1,114 @@
+//! What a schedule shows while it works: a live display on a terminal, plain lines elsewhere.
+
+mod lines;
+mod progress;
+
+use std::io::IsTerminal;
+
+use crate::event::Outcome;
+use crate::plan::{Plan, PlannedRun};
+use crate::schedule::{Failure, Slot, Told, What};
+
+use lines::Lines;
+use progress::Progress;
+
+/// A display on standard error.
+pub enum Display {
+    /// A line per slot and a total.
+    Live(Progress),
+    /// A line per beginning and end.
+    Plain(Lines),
+}
+
+impl Display {
+    /// The one that fits standard error.
+    pub fn new(plan: &Plan, slots: &[Slot]) -> Display {
+        if std::io::stderr().is_terminal() {
+            Display::Live(Progress::new(plan, slots))
+        } else {
+            Display::Plain(Lines::new(plan, Box::new(std::io::stderr())))
+        }
+    }
+
+    /// Plain lines to `out`.
+    pub fn plain(plan: &Plan, out: Box<dyn std::io::Write>) -> Display {
+        Display::Plain(Lines::new(plan, out))
+    }
+
+    /// Shows it.
+    pub fn tell(&mut self, told: &Told<'_>) {
+        match self {
+            Display::Live(progress) => progress.tell(told),
+            Display::Plain(lines) => lines.tell(told),
+        }
+    }
+
+    /// Leaves the terminal as it was.
+    pub fn close(&mut self) {
+        if let Display::Live(progress) = self {
+            progress.close();
+        }
+    }
+}
+
+/// How a person calls a run: `digits tram-x seed 3`.
+fn name(run: &PlannedRun) -> String {
+    format!("{} {} seed {}", run.task, run.method, run.spec.seed)
+}
+
+/// `42 s`, `3 min 07 s`, `2 h 05 min`.
+fn duration(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    match whole {
+        0..60 if seconds < 9.95 => format!("{seconds:.1} s"),
+        0..60 => format!("{whole} s"),
+        60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
+        _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// The lines that stay of an end, empty for what leaves none.
+fn lasting(told: &Told<'_>) -> Vec<String> {
+    let name = name(told.run);
+    match &told.what {
+        What::Ended {
+            outcome,
+            seconds,
+            failure: None,
+        } => {
+            vec![format!("{name}: {outcome} in {}", duration(*seconds))]
+        }
+        What::Ended {
+            outcome,
+            seconds,
+            failure: Some(failure),
+        } => {
+            let mut lines = vec![format!("{name}: {outcome} after {}", duration(*seconds))];
+            lines.extend(details(outcome, failure));
+            lines
+        }
+        What::Waiting => vec![format!("{name}: waiting for another supervisor")],
+        What::Blocked => vec![format!(
+            "{name}: not begun, the run it starts from left no weights"
+        )],
+        What::Interrupted => vec![format!("{name}: stopped")],
+        What::Already | What::Started { .. } | What::Event(_) => Vec::new(),
+    }
+}
+
+fn details(outcome: &Outcome, failure: &Failure) -> Vec<String> {
+    let mut lines = Vec::new();
+    let said = |line: &String| matches!(outcome, Outcome::Failed { message } if line.contains(message.as_str()));
+    lines.extend(
+        failure
+            .log_end
+            .iter()
+            .filter(|line| !said(line))
+            .map(|line| format!("    | {line}")),
+    );
+    if let Some(folder) = &failure.folder {
+        lines.push(format!("    log: {}", folder.join("log.txt").display()));
+    }
+    lines.push(format!("    again: {}", failure.again));
+    lines
+}

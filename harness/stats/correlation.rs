@@ -1,0 +1,83 @@
+//! Pearson's correlation and the straight line of least squares.
+
+use super::student_t_two_sided;
+
+/// Pearson's correlation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Correlation {
+    /// -1 to 1.
+    pub r: f64,
+    /// Two-sided p of no correlation, by t = r sqrt((n-2)/(1-r^2)); 1 for two points.
+    pub p: f64,
+    /// Number of pairs.
+    pub n: usize,
+}
+
+/// Pearson's correlation of pairs; none for fewer than two, or when a side does not vary.
+pub fn pearson(x: &[f64], y: &[f64]) -> Option<Correlation> {
+    let moments = Moments::of(x, y)?;
+    if moments.xx <= 0.0 || moments.yy <= 0.0 {
+        return None;
+    }
+    let r = (moments.xy / (moments.xx.sqrt() * moments.yy.sqrt())).clamp(-1.0, 1.0);
+    let n = x.len();
+    let p = match n {
+        2 => 1.0,
+        _ => {
+            let df = (n - 2) as f64;
+            student_t_two_sided(r * (df / ((1.0 - r) * (1.0 + r))).sqrt(), df)
+        }
+    };
+    Some(Correlation { r, p, n })
+}
+
+/// y = intercept + slope x.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Regression {
+    /// y at x = 0.
+    pub intercept: f64,
+    /// Change of y per unit of x.
+    pub slope: f64,
+}
+
+/// The line of least squares; none for fewer than two points, or when x does not vary.
+pub fn regression(x: &[f64], y: &[f64]) -> Option<Regression> {
+    let moments = Moments::of(x, y)?;
+    let slope = (moments.xx > 0.0).then(|| moments.xy / moments.xx)?;
+    Some(Regression {
+        intercept: moments.y - slope * moments.x,
+        slope,
+    })
+}
+
+/// Means and centred sums of products.
+struct Moments {
+    x: f64,
+    y: f64,
+    xx: f64,
+    yy: f64,
+    xy: f64,
+}
+
+impl Moments {
+    fn of(x: &[f64], y: &[f64]) -> Option<Moments> {
+        if x.len() != y.len() || x.len() < 2 || x.iter().chain(y).any(|value| !value.is_finite()) {
+            return None;
+        }
+        let n = x.len() as f64;
+        let mut moments = Moments {
+            x: x.iter().sum::<f64>() / n,
+            y: y.iter().sum::<f64>() / n,
+            xx: 0.0,
+            yy: 0.0,
+            xy: 0.0,
+        };
+        for (x, y) in x.iter().zip(y) {
+            let (dx, dy) = (x - moments.x, y - moments.y);
+            moments.xx += dx * dx;
+            moments.yy += dy * dy;
+            moments.xy += dx * dy;
+        }
+        Some(moments)
+    }
+}

@@ -1,0 +1,172 @@
+//! Estimates and tests. Pure; every function is checked against scipy's values in `tests/stats.rs`.
+//!
+//! All p-values are two-sided. A test that its data cannot support (one value, no spread) is `None`, never a number.
+
+mod correlation;
+mod ranks;
+
+pub use correlation::{Correlation, Regression, pearson, regression};
+pub use ranks::{Continuity, kolmogorov_smirnov, wilcoxon, wilcoxon_exact, wilcoxon_normal};
+
+use statrs::distribution::{ContinuousCDF, StudentsT};
+use statrs::function::beta::beta_reg;
+
+/// A mean, its standard deviation if there is one, and the number of values behind it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    /// Arithmetic mean.
+    pub mean: f64,
+    /// Standard deviation with n - 1 in the denominator; none for a single value.
+    pub sd: Option<f64>,
+    /// How many values.
+    pub n: usize,
+}
+
+impl Estimate {
+    /// The estimate of some values; none when there are none or one of them is not a finite number.
+    pub fn of(values: &[f64]) -> Option<Estimate> {
+        if values.is_empty() || values.iter().any(|value| !value.is_finite()) {
+            return None;
+        }
+        let n = values.len();
+        let mean = values.iter().sum::<f64>() / n as f64;
+        Some(Estimate {
+            mean,
+            sd: standard_deviation(values),
+            n,
+        })
+    }
+
+    /// Standard error of the mean, sd / sqrt(n).
+    pub fn standard_error(&self) -> Option<f64> {
+        Some(self.sd? / (self.n as f64).sqrt())
+    }
+
+    /// Half-width of the 95% confidence interval of the mean, by Student's t with n - 1 degrees of freedom.
+    pub fn ci95(&self) -> Option<f64> {
+        Some(self.standard_error()? * student_t_quantile(0.975, (self.n - 1) as f64))
+    }
+}
+
+/// Standard deviation with n - 1 in the denominator; none for fewer than two values.
+pub fn standard_deviation(values: &[f64]) -> Option<f64> {
+    if values.len() < 2 {
+        return None;
+    }
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    Some(
+        (values
+            .iter()
+            .map(|value| (value - mean).powi(2))
+            .sum::<f64>()
+            / (n - 1.0))
+            .sqrt(),
+    )
+}
+
+/// The standard deviation behind the half-width of a 95% confidence interval of the mean of `n` values.
+pub fn sd_from_ci95(half_width: f64, n: u64) -> Option<f64> {
+    if n < 2 {
+        return None;
+    }
+    Some(half_width * (n as f64).sqrt() / student_t_quantile(0.975, (n - 1) as f64))
+}
+
+/// P(T <= t) for Student's t with `df` degrees of freedom.
+pub fn student_t_cdf(t: f64, df: f64) -> f64 {
+    let tail = student_t_two_sided(t, df) / 2.0;
+    if t > 0.0 { 1.0 - tail } else { tail }
+}
+
+/// P(|T| >= |t|): the tail itself, so that small values keep their digits.
+pub fn student_t_two_sided(t: f64, df: f64) -> f64 {
+    if t.is_infinite() {
+        return 0.0;
+    }
+    // I_x(df/2, 1/2) with x = df / (df + t^2); Abramowitz and Stegun 26.7.1.
+    beta_reg(df / 2.0, 0.5, df / (df + t * t))
+}
+
+/// The t below which Student's distribution with `df` degrees of freedom has probability `p`, 0 < p < 1.
+pub fn student_t_quantile(p: f64, df: f64) -> f64 {
+    StudentsT::new(0.0, 1.0, df)
+        .expect("degrees of freedom are positive")
+        .inverse_cdf(p)
+}
+
+/// The outcome of a significance test.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tested {
+    /// The test's statistic: t, W or D.
+    pub statistic: f64,
+    /// Two-sided p-value.
+    pub p: f64,
+}
+
+/// A comparison of two means by Student's distribution.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MeanDifference {
+    /// First mean minus second.
+    pub difference: f64,
+    /// Standard error of the difference.
+    pub error: f64,
+    /// Degrees of freedom.
+    pub df: f64,
+}
+
+impl MeanDifference {
+    /// t of the null hypothesis of no difference.
+    pub fn t(&self) -> f64 {
+        if self.difference == 0.0 {
+            0.0
+        } else {
+            self.difference / self.error
+        }
+    }
+
+    /// Two-sided p of no difference.
+    pub fn p(&self) -> f64 {
+        student_t_two_sided(self.t(), self.df)
+    }
+
+    /// Half-width of the confidence interval of the difference at `confidence`, such as 0.95.
+    pub fn half_width(&self, confidence: f64) -> f64 {
+        if self.error == 0.0 {
+            0.0
+        } else {
+            self.error * student_t_quantile(0.5 + confidence / 2.0, self.df)
+        }
+    }
+}
+
+/// Welch's comparison of two means with unequal variances (Welch 1947, Satterthwaite's degrees of freedom).
+/// From means, deviations and numbers alone, so that printed ones serve as well as samples.
+pub fn welch(a: &Estimate, b: &Estimate) -> Option<MeanDifference> {
+    let (va, vb) = (a.sd?.powi(2) / a.n as f64, b.sd?.powi(2) / b.n as f64);
+    let (na, nb) = (a.n as f64, b.n as f64);
+    let spread = va.powi(2) / (na - 1.0) + vb.powi(2) / (nb - 1.0);
+    let df = if spread == 0.0 {
+        na + nb - 2.0
+    } else {
+        (va + vb).powi(2) / spread
+    };
+    Some(MeanDifference {
+        difference: a.mean - b.mean,
+        error: (va + vb).sqrt(),
+        df,
+    })
+}
+
+/// Holm's step-down adjustment of several p-values, in their order (Holm 1979).
+pub fn holm(p: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..p.len()).collect();
+    order.sort_by(|&a, &b| p[a].total_cmp(&p[b]));
+    let mut adjusted = vec![0.0; p.len()];
+    let mut largest = 0.0_f64;
+    for (rank, &i) in order.iter().enumerate() {
+        largest = largest.max(p[i] * (p.len() - rank) as f64).min(1.0);
+        adjusted[i] = largest;
+    }
+    adjusted
+}

@@ -1,0 +1,287 @@
+//! One attempt at a run: a folder of its own that becomes the run, becomes a failure, or goes.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+
+use super::{FAILED, FailedAttempt, Lease, MODEL, RUNNING, Store, Work, files};
+use crate::event::{Environment, Outcome, RunRecord};
+use crate::plan::PlannedRun;
+
+const LOG: &str = "log.txt";
+const JOB: &str = "job.json";
+
+/// An attempt at a run. Dropped, it leaves nothing.
+#[derive(Debug)]
+pub struct Attempt {
+    store: Store,
+    run: PlannedRun,
+    work: Work,
+    folder: PathBuf,
+    name: String,
+    // Declared last: the folder goes before the right to it.
+    _lease: Lease,
+}
+
+impl Store {
+    /// Begins an attempt at `run`, to do `work`.
+    pub fn begin(&self, lease: Lease, run: &PlannedRun, work: Work) -> Result<Attempt> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let pid = std::process::id();
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let folder = self
+            .make(RUNNING)?
+            .join(format!("{}.{pid}.{count}", run.id));
+        let name = format!("{pid}.{count}.{}", since.as_nanos());
+        // An attempt of a process of the same number, in a life before this one.
+        remove(&folder).with_context(|| folder.display().to_string())?;
+        fs::create_dir(&folder).with_context(|| folder.display().to_string())?;
+        let attempt = Attempt {
+            store: self.clone(),
+            run: run.clone(),
+            work,
+            folder,
+            name,
+            _lease: lease,
+        };
+        files::write_spec(&attempt.folder, &run.spec)?;
+        Ok(attempt)
+    }
+}
+
+impl Attempt {
+    /// Where the worker may write.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What the attempt is to do.
+    pub fn work(&self) -> &Work {
+        &self.work
+    }
+
+    /// Where the worker's job goes; it does not outlive a success, as it names places on this machine.
+    pub fn job(&self) -> PathBuf {
+        self.folder.join(JOB)
+    }
+
+    /// The log, to append to.
+    pub fn log(&self) -> Result<File> {
+        let path = self.folder.join(LOG);
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .with_context(|| path.display().to_string())
+    }
+
+    /// The last `count` lines of the log.
+    pub fn log_end(&self, count: usize) -> Vec<String> {
+        let bytes = fs::read(self.folder.join(LOG)).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(count)..]
+            .iter()
+            .map(|line| line.to_string())
+            .collect()
+    }
+
+    /// What of the asked-for is not in `record`, a run that completed.
+    pub fn missing(&self, record: &RunRecord) -> Vec<(String, String)> {
+        let wanted = match &self.work {
+            Work::Measure { missing, .. } => missing,
+            _ => &self.run.measurements,
+        };
+        let keys = wanted.iter().map(|wanted| wanted.key());
+        keys.filter(|(on, metric)| record.value(on, metric).is_none())
+            .collect()
+    }
+
+    /// Makes the attempt the run. `record.outcome` is a result.
+    pub fn finish(&self, record: RunRecord) -> Result<()> {
+        if !record.outcome.is_result() {
+            bail!("an attempt that ended as `{}` is no result", record.outcome);
+        }
+        let place = self.store.folder(&self.run.id);
+        let record = match &self.work {
+            Work::Measure { .. } => self.merge(&place, record)?,
+            _ => record,
+        };
+        files::write_record(&self.folder, &self.run.id, &record)?;
+        remove_file(&self.job())?;
+        self.log()?;
+        self.publish(&place)?;
+        remove(&self.store.failed_folder(&self.run.id))?;
+        Ok(())
+    }
+
+    /// Records the attempt as the latest failure.
+    pub fn fail(
+        &self,
+        outcome: Outcome,
+        seconds: f64,
+        environment: Option<Environment>,
+        again: &str,
+    ) -> Result<()> {
+        let failed = FailedAttempt {
+            attempt: self.name.clone(),
+            outcome,
+            seconds,
+            environment,
+            again: again.to_string(),
+        };
+        files::write_failed(&self.folder, &failed)?;
+        let path = self.folder.join("again.txt");
+        fs::write(&path, format!("{again}\n")).with_context(|| path.display().to_string())?;
+        // Weights of a run that failed are of no use and may be large.
+        remove_file(&self.folder.join(MODEL))?;
+        self.log()?;
+        let place = self.store.make(FAILED)?.join(&self.run.id.0);
+        self.publish(&place)
+    }
+
+    /// The finished run at `place` with what was measured now: its training stays its own.
+    fn merge(&self, place: &Path, now: RunRecord) -> Result<RunRecord> {
+        let id = &self.run.id;
+        let mut record =
+            files::read_record(place, id)?.with_context(|| format!("run {id} is gone"))?;
+        let mut keys = self.missing(&RunRecord {
+            observations: Vec::new(),
+            ..record.clone()
+        });
+        keys.dedup();
+        let new = |on: &str, metric: &str| keys.iter().any(|key| key.0 == on && key.1 == metric);
+        record.observations.extend(
+            now.observations
+                .into_iter()
+                .filter(|seen| new(&seen.on, &seen.metric)),
+        );
+        record.seconds += now.seconds;
+        let mut log = fs::read(place.join(LOG)).unwrap_or_default();
+        let names: Vec<String> = keys
+            .iter()
+            .map(|(on, metric)| format!("{metric} on {on}"))
+            .collect();
+        writeln!(
+            log,
+            "measured later, by build {}: {}",
+            now.environment.build,
+            names.join(", ")
+        )?;
+        log.extend(fs::read(self.folder.join(LOG)).unwrap_or_default());
+        fs::write(self.folder.join(LOG), log)
+            .with_context(|| self.folder.join(LOG).display().to_string())?;
+        let (old, new) = (place.join(MODEL), self.folder.join(MODEL));
+        remove_file(&new)?;
+        if fs::hard_link(&old, &new).is_err() {
+            fs::copy(&old, &new).with_context(|| format!("copy {}", old.display()))?;
+        }
+        Ok(record)
+    }
+
+    /// Syncs the folder and gives it the name `place`, at once, whether something was there or not.
+    fn publish(&self, place: &Path) -> Result<()> {
+        for entry in fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            File::open(&path)
+                .and_then(|file| file.sync_all())
+                .with_context(|| format!("sync {}", path.display()))?;
+        }
+        sync_folder(&self.folder)?;
+        let moved = if place.exists() {
+            exchange(&self.folder, place)
+        } else {
+            fs::rename(&self.folder, place)
+        };
+        moved
+            .with_context(|| format!("rename {} to {}", self.folder.display(), place.display()))?;
+        sync_folder(place.parent().unwrap_or(place))
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let _ = remove(&self.folder);
+    }
+}
+
+/// Removes a folder, whether it is there or not, even while a dying process still writes into it.
+pub(super) fn remove(folder: &Path) -> io::Result<()> {
+    for _ in 0..20 {
+        match fs::remove_dir_all(folder) {
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            result => return result,
+        }
+    }
+    fs::remove_dir_all(folder)
+}
+
+fn remove_file(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| path.display().to_string())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn sync_folder(path: &Path) -> Result<()> {
+    if cfg!(unix) {
+        File::open(path)
+            .and_then(|file| file.sync_all())
+            .with_context(|| format!("sync {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Swaps two folders' names, so that a reader finds the old run or the new one, and never none.
+#[cfg(target_os = "linux")]
+fn exchange(new: &Path, place: &Path) -> io::Result<()> {
+    use std::ffi::CString;
+    use std::os::unix::ffi::OsStrExt;
+    let name = |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other);
+    let (from, to) = (name(new)?, name(place)?);
+    // SAFETY: both are strings that end in zero and outlive the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_renameat2,
+            libc::AT_FDCWD,
+            from.as_ptr(),
+            libc::AT_FDCWD,
+            to.as_ptr(),
+            libc::RENAME_EXCHANGE,
+        )
+    };
+    match result {
+        0 => Ok(()),
+        // A file system without the call.
+        _ => replace(new, place),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn exchange(new: &Path, place: &Path) -> io::Result<()> {
+    replace(new, place)
+}
+
+fn replace(new: &Path, place: &Path) -> io::Result<()> {
+    let old = new.with_extension("old");
+    fs::rename(place, &old)?;
+    match fs::rename(new, place) {
+        Ok(()) => remove(&old),
+        Err(error) => {
+            fs::rename(&old, place)?;
+            Err(error)
+        }
+    }
+}

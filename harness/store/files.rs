@@ -1,0 +1,218 @@
+//! The files of a run's folder. Every error names its file.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use polars::prelude::*;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Environment, Observation, Outcome, RunRecord};
+use crate::plan::{RunId, RunSpec};
+
+const SPEC: &str = "spec.yaml";
+const METRICS: &str = "metrics.json";
+const OBSERVATIONS: &str = "observations.parquet";
+const ENVIRONMENT: &str = "environment.json";
+const FAILURE: &str = "outcome.json";
+
+/// `metrics.json`: the numbers at a glance.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Metrics {
+    pub(super) outcome: Outcome,
+    pub(super) seconds: f64,
+    /// The final value by portion and metric.
+    values: BTreeMap<String, BTreeMap<String, f64>>,
+}
+
+impl Metrics {
+    /// Whether the measurement stored under `key` is there.
+    pub(super) fn has(&self, key: &(String, String)) -> bool {
+        self.values
+            .get(&key.0)
+            .is_some_and(|metrics| metrics.contains_key(&key.1))
+    }
+}
+
+/// `outcome.json` of an attempt that failed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FailedAttempt {
+    /// A name that no two attempts share.
+    pub attempt: String,
+    /// How it ended.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    /// Wall-clock time it took, in seconds.
+    pub seconds: f64,
+    /// Where it ran, if it came so far to say so.
+    pub environment: Option<Environment>,
+    /// The command that does this run again.
+    pub again: String,
+}
+
+pub(super) fn write_spec(folder: &Path, spec: &RunSpec) -> Result<()> {
+    let path = folder.join(SPEC);
+    let text = serde_yaml::to_string(spec).with_context(|| path.display().to_string())?;
+    fs::write(&path, text).with_context(|| path.display().to_string())?;
+    // A specification that does not survive its file would only be noticed when it is needed.
+    read_spec(folder, &spec.id()).map(drop)
+}
+
+pub(super) fn write_record(folder: &Path, id: &RunId, record: &RunRecord) -> Result<()> {
+    let mut values: BTreeMap<String, BTreeMap<String, f64>> = BTreeMap::new();
+    for seen in &record.observations {
+        values
+            .entry(seen.on.clone())
+            .or_default()
+            .insert(seen.metric.clone(), seen.value);
+    }
+    let metrics = Metrics {
+        outcome: record.outcome.clone(),
+        seconds: record.seconds,
+        values,
+    };
+    write_json(&folder.join(METRICS), &metrics)?;
+    write_json(&folder.join(ENVIRONMENT), &record.environment)?;
+    let path = folder.join(OBSERVATIONS);
+    write_observations(&path, id, &record.observations).with_context(|| path.display().to_string())
+}
+
+pub(super) fn write_failed(folder: &Path, failed: &FailedAttempt) -> Result<()> {
+    write_json(&folder.join(FAILURE), failed)
+}
+
+/// None when the run is not done.
+pub(super) fn read_metrics(folder: &Path) -> Result<Option<Metrics>> {
+    if !folder.is_dir() {
+        return Ok(None);
+    }
+    read_json(&folder.join(METRICS)).map(Some)
+}
+
+/// None when the run is not done.
+pub(super) fn read_record(folder: &Path, id: &RunId) -> Result<Option<RunRecord>> {
+    let Some(metrics) = read_metrics(folder)? else {
+        return Ok(None);
+    };
+    read_spec(folder, id)?;
+    let environment = read_json(&folder.join(ENVIRONMENT))?;
+    let path = folder.join(OBSERVATIONS);
+    let observations =
+        read_observations(&path, id).with_context(|| format!("{} is damaged", path.display()))?;
+    Ok(Some(RunRecord {
+        outcome: metrics.outcome,
+        environment,
+        seconds: metrics.seconds,
+        observations,
+    }))
+}
+
+/// None when the run is not done.
+pub(super) fn read_spec(folder: &Path, id: &RunId) -> Result<Option<RunSpec>> {
+    if !folder.is_dir() {
+        return Ok(None);
+    }
+    let path = folder.join(SPEC);
+    let text =
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let spec: RunSpec =
+        serde_yaml::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;
+    let found = spec.id();
+    ensure!(
+        found == *id,
+        "{} is damaged: it specifies run {found}, not {id}",
+        path.display()
+    );
+    Ok(Some(spec))
+}
+
+/// None when no attempt failed.
+pub(super) fn read_failed(folder: &Path) -> Result<Option<FailedAttempt>> {
+    let path = folder.join(FAILURE);
+    if path.exists() {
+        read_json(&path).map(Some)
+    } else {
+        Ok(None)
+    }
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let text =
+        serde_json::to_string_pretty(value).with_context(|| path.display().to_string())? + "\n";
+    fs::write(path, text).with_context(|| path.display().to_string())
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = fs::read_to_string(path).with_context(|| match path.try_exists() {
+        Ok(false) => format!("{} is missing", path.display()),
+        _ => format!("cannot read {}", path.display()),
+    })?;
+    serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))
+}
+
+fn write_observations(path: &Path, id: &RunId, observations: &[Observation]) -> Result<()> {
+    let column = |of: fn(&Observation) -> &str| observations.iter().map(of).collect::<Vec<_>>();
+    let mut table = DataFrame::new(
+        observations.len(),
+        vec![
+            Column::new("run".into(), vec![id.0.as_str(); observations.len()]),
+            Column::new(
+                "step".into(),
+                observations
+                    .iter()
+                    .map(|seen| seen.step)
+                    .collect::<Vec<_>>(),
+            ),
+            Column::new("on".into(), column(|seen| &seen.on)),
+            Column::new("metric".into(), column(|seen| &seen.metric)),
+            Column::new(
+                "value".into(),
+                observations
+                    .iter()
+                    .map(|seen| seen.value)
+                    .collect::<Vec<_>>(),
+            ),
+        ],
+    )?;
+    ParquetWriter::new(File::create(path)?)
+        .with_compression(ParquetCompression::Uncompressed)
+        .finish(&mut table)?;
+    Ok(())
+}
+
+fn read_observations(path: &Path, id: &RunId) -> Result<Vec<Observation>> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => anyhow::bail!("the file is missing"),
+        file => file?,
+    };
+    // Runs are read in parallel already.
+    let table = ParquetReader::new(file)
+        .read_parallel(ParallelStrategy::None)
+        .finish()?;
+    let (run, on, metric) = (
+        table.column("run")?.str()?,
+        table.column("on")?.str()?,
+        table.column("metric")?.str()?,
+    );
+    let (step, value) = (table.column("step")?.u64()?, table.column("value")?.f64()?);
+    let row = |i: usize| {
+        ensure!(
+            run.get(i) == Some(id.0.as_str()),
+            "row {i} is of another run"
+        );
+        let observation = (|| {
+            let (on, metric) = (on.get(i)?.to_string(), metric.get(i)?.to_string());
+            Some(Observation {
+                step: step.get(i)?,
+                on,
+                metric,
+                value: value.get(i)?,
+            })
+        })();
+        observation.with_context(|| format!("row {i} has a hole"))
+    };
+    (0..table.height()).map(row).collect()
+}

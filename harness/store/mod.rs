@@ -1,0 +1,189 @@
+//! What runs leave behind, on disk.
+//!
+//! ```text
+//! STORE/<run id>/            a run that is done
+//!     spec.yaml              its specification, everything resolved
+//!     metrics.json           how it ended, the seconds it took, the final value of everything it observed
+//!     observations.parquet   everything it observed: run, step, on, metric, value
+//!     environment.json       where it ran
+//!     log.txt                what it said besides
+//!     model.safetensors      its final weights
+//! STORE/.failed/<run id>/    the latest attempt at a run that failed: spec.yaml, job.json, outcome.json, log.txt, again.txt
+//! STORE/.running/            attempts that are being made
+//! STORE/.leases/<run id>     locked by the one supervisor that makes an attempt
+//! ```
+//!
+//! Invariants: a folder is complete when it has its name, because it is written elsewhere, synced and renamed; what a
+//! finished run measured never changes; a run has at most one attempt at a time, whoever makes it.
+
+mod attempt;
+mod files;
+mod lease;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use rayon::prelude::*;
+
+use crate::event::{Outcome, RunRecord};
+use crate::plan::{Measurement, PlannedRun, RunId, RunSpec};
+
+pub use attempt::Attempt;
+pub use files::FailedAttempt;
+pub use lease::Lease;
+
+const RUNNING: &str = ".running";
+const FAILED: &str = ".failed";
+const LEASES: &str = ".leases";
+const MODEL: &str = "model.safetensors";
+
+/// A folder of runs.
+#[derive(Clone, Debug)]
+pub struct Store {
+    dir: PathBuf,
+}
+
+/// What is left to do for a run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Work {
+    /// It is done.
+    Nothing,
+    /// All of it.
+    Train,
+    /// It is trained, and asked for more than it measured.
+    Measure {
+        /// Its final weights.
+        weights: PathBuf,
+        /// What it did not measure.
+        missing: Vec<Measurement>,
+    },
+}
+
+impl Store {
+    /// The store at `dir`. Nothing is made there before the first attempt at a run.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Store> {
+        let dir = std::path::absolute(dir.as_ref())
+            .with_context(|| dir.as_ref().display().to_string())?;
+        match fs::metadata(&dir) {
+            Ok(found) if !found.is_dir() => {
+                anyhow::bail!("the store {} is not a folder", dir.display())
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => {
+                return Err(error).with_context(|| format!("the store {}", dir.display()));
+            }
+        }
+        Ok(Store { dir })
+    }
+
+    /// Where it lies; absolute.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Where a run lies once it is done.
+    pub fn folder(&self, id: &RunId) -> PathBuf {
+        self.dir.join(&id.0)
+    }
+
+    /// Where the latest attempt at a run lies if it failed.
+    pub fn failed_folder(&self, id: &RunId) -> PathBuf {
+        self.dir.join(FAILED).join(&id.0)
+    }
+
+    /// The final weights of a run that is done and left some.
+    pub fn weights(&self, id: &RunId) -> Option<PathBuf> {
+        Some(self.folder(id).join(MODEL)).filter(|path| path.is_file())
+    }
+
+    /// Whether a run is done and has everything that is asked of it.
+    pub fn is_done(&self, run: &PlannedRun) -> Result<bool> {
+        Ok(self.work(run)? == Work::Nothing)
+    }
+
+    /// What is left to do for a run. A run that diverged is done, whatever it measured.
+    pub fn work(&self, run: &PlannedRun) -> Result<Work> {
+        let Some(metrics) = files::read_metrics(&self.folder(&run.id))? else {
+            return Ok(Work::Train);
+        };
+        if let Outcome::Diverged { .. } = metrics.outcome {
+            return Ok(Work::Nothing);
+        }
+        let missing: Vec<Measurement> = run
+            .measurements
+            .iter()
+            .filter(|wanted| !metrics.has(&wanted.key()))
+            .cloned()
+            .collect();
+        Ok(match self.weights(&run.id) {
+            _ if missing.is_empty() => Work::Nothing,
+            Some(weights) => Work::Measure { weights, missing },
+            None => Work::Train,
+        })
+    }
+
+    /// What is known of the run, if it is done.
+    pub fn record(&self, id: &RunId) -> Result<Option<RunRecord>> {
+        files::read_record(&self.folder(id), id)
+    }
+
+    /// What is known of those of `ids` that are done.
+    pub fn records(&self, ids: &[RunId]) -> Result<BTreeMap<RunId, RunRecord>> {
+        let found: Vec<Option<(RunId, RunRecord)>> = ids
+            .par_iter()
+            .map(|id| Ok(self.record(id)?.map(|record| (id.clone(), record))))
+            .collect::<Result<_>>()?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    /// The specification of a run that is done.
+    pub fn spec(&self, id: &RunId) -> Result<Option<RunSpec>> {
+        files::read_spec(&self.folder(id), id)
+    }
+
+    /// The latest attempt at a run, if it failed.
+    pub fn failed(&self, id: &RunId) -> Result<Option<FailedAttempt>> {
+        files::read_failed(&self.failed_folder(id))
+    }
+
+    /// Whether some supervisor is at a run right now.
+    pub fn is_leased(&self, id: &RunId) -> bool {
+        lease::is_held(&self.dir.join(LEASES).join(&id.0))
+    }
+
+    /// The exclusive right to make an attempt at a run; none while another supervisor has it.
+    pub fn lease(&self, id: &RunId) -> Result<Option<Lease>> {
+        let folder = self.make(LEASES)?;
+        let path = folder.join(&id.0);
+        lease::take(&path).with_context(|| path.display().to_string())
+    }
+
+    /// Removes what supervisors left behind that ended in the middle of an attempt.
+    pub fn clear_leftovers(&self) -> Result<()> {
+        let Ok(entries) = fs::read_dir(self.dir.join(RUNNING)) else {
+            return Ok(());
+        };
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let id = RunId(name.split('.').next().unwrap_or_default().to_string());
+            // Who holds the lease owns the folder.
+            if let Some(_lease) = self.lease(&id)? {
+                attempt::remove(&entry.path())
+                    .with_context(|| entry.path().display().to_string())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One of the store's own folders.
+    fn make(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.dir.join(name);
+        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        Ok(folder)
+    }
+}

@@ -1,0 +1,42 @@
+//! What this libtorch is and on what it runs.
+
+use std::ffi::{CStr, c_char, c_int};
+
+unsafe extern "C" {
+    fn tx_version() -> *const c_char;
+    fn tx_cpu_capability() -> *const c_char;
+    fn tx_set_threads(intra: c_int, inter: c_int);
+    fn tx_cuda_name(index: c_int, out: *mut c_char, len: c_int) -> bool;
+}
+
+/// Version of the libtorch whose headers this was compiled against, `2.13.0`.
+pub fn version() -> String {
+    // SAFETY: a string literal.
+    unsafe { CStr::from_ptr(tx_version()) }
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// Instruction set that libtorch's CPU kernels chose: `DEFAULT`, `AVX2`, `AVX512`, ...
+pub fn cpu_capability() -> String {
+    // SAFETY: a string that lives as long as the process.
+    unsafe { CStr::from_ptr(tx_cpu_capability()) }
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// Threads within an operation and between operations. The second can be set once, before any work.
+pub fn set_threads(within: usize, between: usize) {
+    // SAFETY: plain values; the shim catches.
+    unsafe { tx_set_threads(within as c_int, between as c_int) }
+}
+
+/// The name of the `index`-th visible CUDA device, as the driver says it; none without one.
+pub fn cuda_name(index: usize) -> Option<String> {
+    let mut name = [0 as c_char; 256];
+    // SAFETY: room for 256 bytes, zero-terminated by the driver.
+    unsafe {
+        tx_cuda_name(index as c_int, name.as_mut_ptr(), name.len() as c_int)
+            .then(|| CStr::from_ptr(name.as_ptr()).to_string_lossy().into_owned())
+    }
+}

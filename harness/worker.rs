@@ -1,0 +1,148 @@
+//! The program that trains: one run per process.
+//!
+//! `harness-worker run JOB.json OUT_DIR` tells [`Event`]s as JSON lines on standard output and logs on standard error.
+//! It exits with 0 whenever it told an outcome, and at once when its standard input ends: whoever started it is gone.
+
+use std::any::Any;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use harness::event::{Event, Outcome};
+use harness::plan::Job;
+use harness::{machine, train};
+
+/// Exit status when standard input ended before the run did.
+const ORPHANED: libc::c_int = 3;
+
+/// Trains one run of a benchmark; started by `harness run`.
+#[derive(Parser)]
+#[command(name = "harness-worker", version = version())]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Do one run and tell what happens, as JSON lines
+    Run {
+        /// The job, as JSON
+        job: PathBuf,
+        /// Existing folder for the final weights
+        out: PathBuf,
+    },
+    /// Say which libtorch and devices there are, as one JSON object
+    Doctor,
+}
+
+fn version() -> &'static str {
+    concat!(env!("CARGO_PKG_VERSION"), " build ", env!("HARNESS_BUILD"))
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Run { job, out } => run(&job, &out),
+        Command::Doctor => doctor(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn doctor() -> Result<()> {
+    println!("{}", serde_json::to_string(&machine::doctor())?);
+    Ok(())
+}
+
+/// Does the run. An error means that nobody could be told.
+fn run(job: &Path, out: &Path) -> Result<()> {
+    let mut events = take_standard_output()?;
+    exit_with_standard_input();
+    let mut told = Ok(());
+    let mut tell = |event: Event| {
+        if told.is_ok() {
+            told = write(&mut events, &event);
+        }
+    };
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let text = std::fs::read_to_string(job).with_context(|| job.display().to_string())?;
+        let job: Job = serde_json::from_str(&text).with_context(|| job.display().to_string())?;
+        train::train(&job, out, &mut tell)
+    }));
+    let outcome = match outcome {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(error)) => failure(&format!("{error:#}")),
+        Err(panic) => failure(panic_message(panic.as_ref())),
+    };
+    told.and_then(|()| write(&mut events, &Event::Finished(outcome)))
+        .context("telling events")
+}
+
+fn write(events: &mut File, event: &Event) -> io::Result<()> {
+    let mut line = serde_json::to_string(event)?;
+    line.push('\n');
+    events.write_all(line.as_bytes())
+}
+
+/// The outcome of a run that ended with `message`.
+fn failure(message: &str) -> Outcome {
+    eprintln!("error: {message}");
+    // A C++ exception's message carries a stack after its first line.
+    let line = message.lines().next().unwrap_or("unknown error").trim();
+    let signs = [
+        "out of memory",
+        "not enough memory",
+        "can't allocate memory",
+        "cannot allocate memory",
+        "bad_alloc",
+    ];
+    let lower = message.to_lowercase();
+    if signs.iter().any(|sign| lower.contains(sign)) {
+        Outcome::OutOfMemory
+    } else {
+        Outcome::Failed {
+            message: line.to_string(),
+        }
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let owned = panic.downcast_ref::<String>().map(String::as_str);
+    owned
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("the worker panicked")
+}
+
+/// Standard output for events alone: whatever a library prints there goes to standard error.
+fn take_standard_output() -> Result<File> {
+    // SAFETY: both descriptors are open; the new one belongs to the returned file only.
+    unsafe {
+        let events = libc::fcntl(io::stdout().as_raw_fd(), libc::F_DUPFD_CLOEXEC, 3);
+        if events < 0 || libc::dup2(io::stderr().as_raw_fd(), io::stdout().as_raw_fd()) < 0 {
+            return Err(io::Error::last_os_error()).context("standard output");
+        }
+        Ok(File::from_raw_fd(events))
+    }
+}
+
+/// Ends the process when standard input ends, which the supervisor holds open as long as it lives.
+fn exit_with_standard_input() {
+    std::thread::spawn(|| {
+        let mut buffer = [0; 64];
+        let mut input = io::stdin().lock();
+        while !matches!(input.read(&mut buffer), Ok(0) | Err(_)) {}
+        eprintln!("standard input ended; so does this run");
+        // SAFETY: ends the process. Its exit handlers stay out: they would take libtorch apart under the main thread.
+        unsafe { libc::_exit(ORPHANED) };
+    });
+}

@@ -1,0 +1,46 @@
+//! One program for all integration tests: a module per part of the harness.
+
+use std::path::{Path, PathBuf};
+
+mod golden_vit;
+mod judge;
+mod report;
+
+mod schedule;
+mod show;
+mod stats;
+mod store;
+mod suite;
+
+/// Compares `text` with a file of `tests/snapshots`; writes the file instead when `UPDATE_SNAPSHOTS` is set.
+fn snapshot(name: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/snapshots")
+        .join(name);
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        kept == text,
+        "{name} differs; UPDATE_SNAPSHOTS=1 writes what is now:\n{text}"
+    );
+}
+
+/// Every suite in `suites/`.
+fn shipped_suites() -> Vec<PathBuf> {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("suites")];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|kind| kind == "yaml") {
+                found.push(path);
+            }
+        }
+    }
+    assert!(!found.is_empty());
+    found
+}

@@ -1,0 +1,162 @@
+//! What the store keeps, and what it says when a file was damaged.
+
+use std::fs;
+use std::path::Path;
+
+use harness::event::{Environment, Observation, Outcome, RunRecord};
+use harness::plan::{PlannedRun, RunSpec};
+use harness::store::{Store, Work};
+use serde_json::json;
+
+use crate::schedule::planned;
+
+fn store(name: &str) -> Store {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join("store")
+        .join(name);
+    let _ = fs::remove_dir_all(&dir);
+    Store::open(dir).expect("a store")
+}
+
+fn record() -> RunRecord {
+    let seen = |step, metric: &str, value| Observation {
+        step,
+        on: "test".into(),
+        metric: metric.into(),
+        value,
+    };
+    RunRecord {
+        outcome: Outcome::Completed,
+        environment: Environment {
+            threads: 1,
+            ..Environment::default()
+        },
+        seconds: 0.1 + 0.2,
+        observations: vec![
+            seen(0, "loss", 2.5),
+            seen(10, "loss", 1.0 / 3.0),
+            seen(10, "accuracy", 97.5),
+        ],
+    }
+}
+
+fn finish(store: &Store, run: &PlannedRun) {
+    let lease = store
+        .lease(&run.id)
+        .expect("a lease")
+        .expect("nobody has it");
+    store
+        .begin(lease, run, Work::Train)
+        .expect("an attempt")
+        .finish(record())
+        .expect("room");
+}
+
+#[test]
+fn a_run_is_read_as_it_was_written() {
+    let (store, run) = (store("read"), planned(1));
+    assert_eq!(store.record(&run.id).expect("readable"), None);
+    finish(&store, &run);
+    assert_eq!(store.record(&run.id).expect("readable"), Some(record()));
+    assert_eq!(
+        store.spec(&run.id).expect("readable"),
+        Some(run.spec.clone())
+    );
+    assert_eq!(
+        store
+            .records(&[run.id.clone(), planned(2).id])
+            .expect("readable")
+            .len(),
+        1
+    );
+    assert!(store.is_done(&run).expect("readable"));
+    assert!(!store.is_leased(&run.id));
+}
+
+#[test]
+fn a_specification_survives_its_file_whatever_is_in_it() {
+    let store = store("spec");
+    let keys = json!({
+        "model_type": "vit", "a": 1e-12, "b": 1.0, "c": "1.0", "d": "yes", "e": null, "f": [0.1, 1e300, -7], "g": {},
+        "h": "", "i": "~", "j": "0x10", "k": ": #", "l": "two\nlines\n", "m": 18446744073709551615u64, "n": true,
+        "o": 0.30000000000000004, "p": "1e5", "q": " padded ", "r": {"0": "0"}, "s": "2001-01-01", "t": [],
+        "u": "1_000", "v": "null", "w": ".inf", "x": "\u{1F600}\t", "y": "0o7", "z": 5e-324
+    });
+    let spec = RunSpec {
+        model: serde_json::from_value(json!({"config": keys})).expect("a model"),
+        train: vec!["en/train".into(), "no".into(), "1".into()],
+        select: Some("null".into()),
+        training: Some(
+            serde_json::from_value(json!({
+                "base": {"name": "sgd", "lr": 0.1}, "schedule": {"name": "constant"}, "length": {"epochs": 3},
+                "batch": 8, "clip_norm": 1.0, "no_decay": ["bias"]
+            }))
+            .expect("a training"),
+        ),
+        method: serde_json::from_value(json!({"method": "sam", "rho": 0.05})).expect("a method"),
+        seed: u64::MAX,
+        ..planned(1).spec
+    };
+    let run = PlannedRun {
+        id: spec.id(),
+        spec,
+        ..planned(1)
+    };
+    finish(&store, &run);
+    assert_eq!(store.spec(&run.id).expect("readable"), Some(run.spec));
+}
+
+#[test]
+fn a_damaged_file_is_named() {
+    let run = planned(1);
+    for file in [
+        "spec.yaml",
+        "metrics.json",
+        "observations.parquet",
+        "environment.json",
+    ] {
+        let store = store(&format!("damaged-{file}"));
+        finish(&store, &run);
+        let path = store.folder(&run.id).join(file);
+        let bytes = fs::read(&path).expect("a file");
+        fs::write(&path, &bytes[..bytes.len() / 2]).expect("room");
+        let error = store.record(&run.id).expect_err("half a file");
+        assert!(
+            format!("{error:#}").contains(&format!("{} is damaged", path.display())),
+            "{error:#}"
+        );
+        fs::remove_file(&path).expect("a file");
+        let error = store.record(&run.id).expect_err("no file");
+        assert!(
+            format!("{error:#}").contains(&path.display().to_string()),
+            "{error:#}"
+        );
+    }
+}
+
+#[test]
+fn a_lease_is_one_supervisors() {
+    let (store, id) = (store("lease"), planned(1).id);
+    let lease = store.lease(&id).expect("a lease");
+    assert!(lease.is_some());
+    assert!(store.is_leased(&id));
+    assert!(store.lease(&id).expect("an answer").is_none());
+    drop(lease);
+    assert!(!store.is_leased(&id));
+    assert!(store.lease(&id).expect("an answer").is_some());
+}
+
+#[test]
+fn an_attempt_that_is_dropped_leaves_nothing() {
+    let (store, run) = (store("dropped"), planned(1));
+    let lease = store
+        .lease(&run.id)
+        .expect("a lease")
+        .expect("nobody has it");
+    let attempt = store.begin(lease, &run, Work::Train).expect("an attempt");
+    let folder = attempt.folder().to_path_buf();
+    assert!(folder.join("spec.yaml").exists());
+    drop(attempt);
+    assert!(!folder.exists());
+    assert_eq!(store.work(&run).expect("readable"), Work::Train);
+}
