@@ -39,6 +39,28 @@ unsafe extern "C" {
         weight_decay: f64,
         first: bool,
     ) -> *mut c_char;
+    pub(crate) fn tx_squares(x: *const C_tensor, out: *mut *mut C_tensor) -> *mut c_char;
+    pub(crate) fn tx_norms(
+        theta: *const C_tensor,
+        grad: *const C_tensor,
+        eta: f64,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn tx_perturb(
+        out: *const C_tensor,
+        theta: *const C_tensor,
+        grad: *const C_tensor,
+        scale: *const C_tensor,
+        eta: f64,
+        scaled: bool,
+    ) -> *mut c_char;
+    pub(crate) fn tx_fisher(
+        grad: *const C_tensor,
+        f: *const C_tensor,
+        mul: f64,
+        add: f64,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
     pub(crate) fn tx_set_grad(leaf: *const C_tensor, grad: *const C_tensor) -> *mut c_char;
     pub(crate) fn tx_watch(leaf: *const C_tensor, out: *mut *mut Opaque) -> *mut c_char;
     pub(crate) fn tx_watch_take(watch: *mut Opaque) -> bool;

@@ -10,6 +10,7 @@ mod fused;
 mod grad;
 mod memory;
 mod rng;
+pub mod sweep;
 
 pub use autocast::Autocast;
 pub use ffi::Error;
