@@ -11,7 +11,7 @@ use torch_ext::Autocast;
 use crate::{
     Divergence, Error, InputNoise, Noise, NoiseSource, Pass, Restore, Share, TargetMode, Task,
     ascent::{Ascent, Information, norm},
-    distance,
+    distance::{self, Measured, Slope},
     noise::{Mode, Store},
     step::{Record, Step},
     weights::Weights,
@@ -162,24 +162,36 @@ impl Update<'_> {
             };
             let (loss, logits) = self.forward(micro_batch, None, mode, true)?;
             let loss = times(loss, share.loss);
-            let distance = match region {
-                Some(region) => Some(self.distance(region, &targets, &logits, share)?),
+            let measured = match region {
+                Some(region) => Some(distances(region, &targets, &logits, share)?),
                 None => None,
             };
-            let objective = match (&distance, region.and_then(|region| region.lambda)) {
-                (Some(d), Some(lambda)) => &loss + d * lambda,
+            let lambda = region.and_then(|region| region.lambda);
+            let objective = match (&measured, lambda) {
+                (Some(d), Some(lambda)) => &loss + &d.value * lambda,
                 _ => loss.shallow_clone(),
             };
             self.capture_logits(&logits, &targets);
-            drop(logits);
+            match measured.as_ref().and_then(|d| d.slope.as_ref()).zip(lambda) {
+                // grad J = grad L + lambda grad D, where D's gradient starts at the logits.
+                Some((slope, lambda)) => {
+                    let slope = (slope * lambda).to_kind(logits.kind());
+                    let one = loss.detach().ones_like();
+                    torch_ext::backward(&[loss.shallow_clone(), logits], &[one, slope])?;
+                }
+                None => {
+                    drop(logits);
+                    objective.backward();
+                }
+            }
+            self.step.passes.backward += 1;
             if region.is_some_and(|region| region.keep) {
                 self.targets.push(targets);
             }
-            self.backward(&objective);
             let part = Found {
                 loss: loss.detach(),
                 objective: objective.detach(),
-                distance: distance.map(|d| d.detach()),
+                distance: measured.map(|d| d.value.detach()),
             };
             found = Some(match found {
                 Some(found) => found.plus(part),
@@ -188,29 +200,6 @@ impl Update<'_> {
         }
         self.w.note_reached();
         Ok(found.expect("checked: at least one micro-batch"))
-    }
-
-    /// D(target, logits), averaged over the draws of the target.
-    fn distance(
-        &self,
-        region: Region,
-        targets: &[Tensor],
-        logits: &Tensor,
-        share: Share,
-    ) -> Result<Tensor, Error> {
-        let _guard = region.lambda.is_none().then(no_grad_guard);
-        let mut sum: Option<Tensor> = None;
-        for target in targets {
-            let d = distance::partial(region.divergence, target, logits, share)?;
-            sum = Some(match sum {
-                Some(sum) => sum + d,
-                None => d,
-            });
-        }
-        Ok(times(
-            sum.expect("at least one draw"),
-            1.0 / targets.len() as f64,
-        ))
     }
 
     /// Target logits, one per draw.
@@ -271,11 +260,6 @@ impl Update<'_> {
         Ok((output.loss, output.logits))
     }
 
-    fn backward(&mut self, objective: &Tensor) {
-        objective.backward();
-        self.step.passes.backward += 1;
-    }
-
     /// f: mean over examples of the squared gradient of one example's loss. `w.grad` stays.
     pub(crate) fn fisher_per_example(&mut self, input: Input) -> Result<Information, Error> {
         let mode = match input {
@@ -293,7 +277,8 @@ impl Update<'_> {
             for example in 0..examples {
                 self.w.zero_grad()?;
                 let (loss, _) = self.forward(micro_batch, Some(example), mode, true)?;
-                self.backward(&loss);
+                loss.backward();
+                self.step.passes.backward += 1;
                 let weighted = &self.w.grad * (share.examples / examples as f64);
                 let _ = f.addcmul_(&weighted, &self.w.grad);
             }
@@ -419,6 +404,32 @@ fn pass<'a>(
         micro_batch,
         example,
     }
+}
+
+/// D(target, logits), averaged over the draws of the target.
+fn distances(
+    region: Region,
+    targets: &[Tensor],
+    logits: &Tensor,
+    share: Share,
+) -> Result<Measured, Error> {
+    let logits = match region.lambda {
+        Some(_) => logits.shallow_clone(),
+        None => logits.detach(),
+    };
+    let d = |target| distance::partial(region.divergence, target, &logits, share, Slope::Beside);
+    let mut sum = d(&targets[0])?;
+    for target in &targets[1..] {
+        let Measured { value, slope } = d(target)?;
+        sum.value = sum.value + value;
+        sum.slope = sum.slope.zip(slope).map(|(a, b)| a + b);
+    }
+    let mean = 1.0 / targets.len() as f64;
+    let slope = sum.slope.map(|slope| times(slope, mean));
+    Ok(Measured {
+        value: times(sum.value, mean),
+        slope,
+    })
 }
 
 impl Found {

@@ -61,6 +61,13 @@ unsafe extern "C" {
         add: f64,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
+    pub(crate) fn tx_kl(
+        p: *const C_tensor,
+        q: *const C_tensor,
+        slope: *const C_tensor,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn tx_backward(roots: List, grads: List, n: c_int) -> *mut c_char;
     pub(crate) fn tx_set_grad(leaf: *const C_tensor, grad: *const C_tensor) -> *mut c_char;
     pub(crate) fn tx_watch(leaf: *const C_tensor, out: *mut *mut Opaque) -> *mut c_char;
     pub(crate) fn tx_watch_take(watch: *mut Opaque) -> bool;

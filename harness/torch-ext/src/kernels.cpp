@@ -83,6 +83,72 @@ constexpr int64_t kRun = 512;
 SWEEPS(float, f32)
 SWEEPS(double, f64)
 
+// e^x for x <= 0, by the usual reduction to [-ln 2 / 2, ln 2 / 2]; 1e-38 at the lower end. A NaN
+// stays one.
+inline float exp_of(float x) {
+  x = x < -87.0f ? -87.0f : x;
+  float n = x * 1.44269504088896341f + 12582912.0f;
+  n -= 12582912.0f;
+  float r = x - n * 0.693359375f + n * 2.12194440e-4f;
+  float y = 1.9875691500e-4f;
+  y = y * r + 1.3981999507e-3f;
+  y = y * r + 8.3334519073e-3f;
+  y = y * r + 4.1665795894e-2f;
+  y = y * r + 1.6666665459e-1f;
+  y = y * r + 5.0000001201e-1f;
+  y = y * r * r + r + 1.0f;
+  int32_t bits = (static_cast<int32_t>(n) + 127) << 23;
+  float power;
+  std::memcpy(&power, &bits, sizeof power);
+  return y * power;
+}
+inline double exp_of(double x) { return std::exp(x); }
+
+// KL(softmax p || softmax q) of one row: sum P (p - q) - lse p + lse q, which is exactly 0 for
+// equal rows. With `slope`, also its gradient in q, Q - P; `scratch` then has room for a row.
+#define KL(T, NAME)                                                                                \
+  CLONES double kl_##NAME(const T *p, const T *q, int64_t n, T *slope, T *scratch) {               \
+    T mp = p[0], mq = q[0];                                                                        \
+    _Pragma("omp simd reduction(max : mp, mq)") for (int64_t i = 0; i < n; i++) {                  \
+      mp = p[i] > mp ? p[i] : mp;                                                                  \
+      mq = q[i] > mq ? q[i] : mq;                                                                  \
+    }                                                                                              \
+    double sp = 0, sq = 0, cross = 0;                                                              \
+    for (int64_t start = 0; start < n; start += kRun) {                                            \
+      T a = 0, b = 0, c = 0;                                                                       \
+      int64_t stop = std::min(start + kRun, n);                                                    \
+      if (slope) {                                                                                 \
+        _Pragma("omp simd reduction(+ : a, b, c)") for (int64_t i = start; i < stop; i++) {        \
+          T ep = exp_of(p[i] - mp), eq = exp_of(q[i] - mq);                                        \
+          a += ep;                                                                                 \
+          b += eq;                                                                                 \
+          c += ep * (p[i] - q[i]);                                                                 \
+          scratch[i] = ep;                                                                         \
+          slope[i] = eq;                                                                           \
+        }                                                                                          \
+      } else {                                                                                     \
+        _Pragma("omp simd reduction(+ : a, b, c)") for (int64_t i = start; i < stop; i++) {        \
+          T ep = exp_of(p[i] - mp), eq = exp_of(q[i] - mq);                                        \
+          a += ep;                                                                                 \
+          b += eq;                                                                                 \
+          c += ep * (p[i] - q[i]);                                                                 \
+        }                                                                                          \
+      }                                                                                            \
+      sp += a;                                                                                     \
+      sq += b;                                                                                     \
+      cross += c;                                                                                  \
+    }                                                                                              \
+    if (slope) {                                                                                   \
+      T ip = static_cast<T>(1 / sp), iq = static_cast<T>(1 / sq);                                  \
+      _Pragma("omp simd") for (int64_t i = 0; i < n; i++) slope[i] =                               \
+          slope[i] * iq - scratch[i] * ip;                                                         \
+    }                                                                                              \
+    return cross / sp - (mp + std::log(sp)) + (mq + std::log(sq));                                 \
+  }
+
+KL(float, f32)
+KL(double, f64)
+
 template <class F> char *guarded(F &&body) {
   try {
     body();
@@ -191,6 +257,35 @@ char *tx_fisher(at::Tensor *grad, at::Tensor *f, double mul, double add, at::Ten
     fisher_##NAME(g + i, q ? q + i : nullptr, static_cast<T>(mul), static_cast<T>(add), n, sums);  \
   }));
     DISPATCH(*grad, BODY)
+#undef BODY
+  });
+}
+
+// Sum over rows of KL(softmax p || softmax q); with `slope`, of the same shape, its gradient in q.
+char *tx_kl(at::Tensor *p, at::Tensor *q, at::Tensor *slope, at::Tensor **out) {
+  return guarded([&] {
+    need(*p, *q);
+    need(*q, *p);
+    if (slope)
+      need(*slope, *p);
+    int64_t classes = p->size(-1), rows = classes ? p->numel() / classes : 0;
+#define BODY(NAME)                                                                                 \
+  auto *a = p->data_ptr<T>();                                                                      \
+  auto *b = q->data_ptr<T>();                                                                      \
+  auto *g = slope ? slope->data_ptr<T>() : nullptr;                                                \
+  std::vector<double> each(rows);                                                                  \
+  at::parallel_for(0, rows, std::max<int64_t>(1, kBlock / classes), [&](int64_t begin, int64_t end) { \
+    std::vector<T> scratch(g ? classes : 0);                                                       \
+    for (int64_t row = begin; row < end; row++) {                                                  \
+      int64_t at = row * classes;                                                                  \
+      each[row] = kl_##NAME(a + at, b + at, classes, g ? g + at : nullptr, scratch.data());        \
+    }                                                                                              \
+  });                                                                                              \
+  double sum = 0;                                                                                  \
+  for (double kl : each)                                                                           \
+    sum += kl;                                                                                     \
+  *out = new at::Tensor(at::scalar_tensor(sum, at::kDouble));
+    DISPATCH(*p, BODY)
 #undef BODY
   });
 }

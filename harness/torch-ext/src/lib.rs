@@ -15,7 +15,7 @@ pub mod sweep;
 pub use autocast::Autocast;
 pub use ffi::Error;
 pub use fused::{Adam, Sgd, fused_adam, fused_sgd};
-pub use grad::{Watch, set_grad};
+pub use grad::{Watch, backward, set_grad};
 pub use memory::{Memory, memory, reset_peak_memory};
 pub use rng::{Generator, rng_state, set_rng_state};
 

@@ -8,7 +8,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::{
     Error,
-    ffi::{check, tx_fisher, tx_norms, tx_perturb, tx_squares},
+    ffi::{check, tx_fisher, tx_kl, tx_norms, tx_perturb, tx_squares},
 };
 
 /// Whether these functions work on such a tensor; otherwise use ordinary operations.
@@ -71,4 +71,24 @@ pub fn fisher(grad: &mut Tensor, f: Option<&Tensor>, mul: f64, add: f64) -> Resu
         Tensor::from_ptr(out)
     };
     Ok(sums.get(0))
+}
+
+/// Sum over rows of KL(softmax p || softmax q) in nats: 0-d. The rows lie along the last dimension.
+pub fn kl(p: &Tensor, q: &Tensor) -> Result<Tensor, Error> {
+    kl_into(p, q, ptr::null())
+}
+
+/// [`kl`] and its gradient in q, which is softmax q - softmax p.
+pub fn kl_with_slope(p: &Tensor, q: &Tensor) -> Result<(Tensor, Tensor), Error> {
+    let slope = q.detach().empty_like();
+    Ok((kl_into(p, q, slope.as_ptr())?, slope))
+}
+
+fn kl_into(p: &Tensor, q: &Tensor, slope: *const torch_sys::C_tensor) -> Result<Tensor, Error> {
+    let mut out = ptr::null_mut();
+    // SAFETY: all tensors live; the shim checks kind, size and layout.
+    unsafe {
+        check(tx_kl(p.as_ptr(), q.as_ptr(), slope, &mut out))?;
+        Ok(Tensor::from_ptr(out))
+    }
 }
