@@ -75,7 +75,7 @@ fn divergence(c: &mut Criterion) {
         b.iter(|| black_box(sweep::kl(&p, &q).expect("it fits")))
     });
     group.bench_function("sweep with gradient", |b| {
-        b.iter(|| black_box(sweep::kl_with_slope(&p, &q).expect("it fits")));
+        b.iter(|| black_box(sweep::kl_with_slope(&p, &q, 0.1).expect("it fits")));
     });
     group.bench_function("operations", |b| {
         b.iter(|| {

@@ -13,7 +13,8 @@ pub fn distance(knobs: &Divergence, target: &Tensor, current: &Tensor) -> Result
     Ok(partial(knobs, target, current, Share::WHOLE, Slope::InGraph)?.value)
 }
 
-/// A distance, and its gradient in the current logits where the graph does not have it.
+/// A distance, and `lambda` times its gradient in the current logits where the graph does not
+/// have it.
 #[derive(Debug)]
 pub(crate) struct Measured {
     pub(crate) value: Tensor,
@@ -25,8 +26,8 @@ pub(crate) struct Measured {
 pub(crate) enum Slope {
     /// Into the graph of the value.
     InGraph,
-    /// Beside the value if that is faster, else into the graph.
-    Beside,
+    /// Beside the value, times this lambda, if that is faster; else into the graph.
+    Beside(f64),
 }
 
 /// The summand of one micro-batch in the distance of the whole batch.
@@ -102,11 +103,10 @@ fn kl(
                 slope: None,
             });
         }
-        if slope == Slope::Beside {
-            let (value, mut slope) = sweep::kl_with_slope(target, current)?;
-            let slope = slope.g_mul_scalar_(factor);
+        if let Slope::Beside(lambda) = slope {
+            let (sum, slope) = sweep::kl_with_slope(target, current, lambda * factor)?;
             return Ok(Measured {
-                value: value * factor,
+                value: sum * factor,
                 slope: Some(slope),
             });
         }

@@ -172,10 +172,10 @@ impl Update<'_> {
                 _ => loss.shallow_clone(),
             };
             self.capture_logits(&logits, &targets);
-            match measured.as_ref().and_then(|d| d.slope.as_ref()).zip(lambda) {
+            match measured.as_ref().and_then(|d| d.slope.as_ref()) {
                 // grad J = grad L + lambda grad D, where D's gradient starts at the logits.
-                Some((slope, lambda)) => {
-                    let slope = (slope * lambda).to_kind(logits.kind());
+                Some(slope) => {
+                    let slope = slope.to_kind(logits.kind());
                     let one = loss.detach().ones_like();
                     torch_ext::backward(&[loss.shallow_clone(), logits], &[one, slope])?;
                 }
@@ -413,11 +413,11 @@ fn distances(
     logits: &Tensor,
     share: Share,
 ) -> Result<Measured, Error> {
-    let logits = match region.lambda {
-        Some(_) => logits.shallow_clone(),
-        None => logits.detach(),
+    let (logits, slope) = match region.lambda {
+        Some(lambda) => (logits.shallow_clone(), Slope::Beside(lambda)),
+        None => (logits.detach(), Slope::InGraph),
     };
-    let d = |target| distance::partial(region.divergence, target, &logits, share, Slope::Beside);
+    let d = |target| distance::partial(region.divergence, target, &logits, share, slope);
     let mut sum = d(&targets[0])?;
     for target in &targets[1..] {
         let Measured { value, slope } = d(target)?;

@@ -65,6 +65,7 @@ unsafe extern "C" {
         p: *const C_tensor,
         q: *const C_tensor,
         slope: *const C_tensor,
+        factor: f64,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
     pub(crate) fn tx_backward(roots: List, grads: List, n: c_int) -> *mut c_char;

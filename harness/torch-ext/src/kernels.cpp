@@ -105,9 +105,9 @@ inline float exp_of(float x) {
 inline double exp_of(double x) { return std::exp(x); }
 
 // KL(softmax p || softmax q) of one row: sum P (p - q) - lse p + lse q, which is exactly 0 for
-// equal rows. With `slope`, also its gradient in q, Q - P; `scratch` then has room for a row.
+// equal rows. With `slope`, also factor times its gradient in q, Q - P; `scratch` then has room for a row.
 #define KL(T, NAME)                                                                                \
-  CLONES double kl_##NAME(const T *p, const T *q, int64_t n, T *slope, T *scratch) {               \
+  CLONES double kl_##NAME(const T *p, const T *q, int64_t n, T *slope, T factor, T *scratch) {     \
     T mp = p[0], mq = q[0];                                                                        \
     _Pragma("omp simd reduction(max : mp, mq)") for (int64_t i = 0; i < n; i++) {                  \
       mp = p[i] > mp ? p[i] : mp;                                                                  \
@@ -139,7 +139,7 @@ inline double exp_of(double x) { return std::exp(x); }
       cross += c;                                                                                  \
     }                                                                                              \
     if (slope) {                                                                                   \
-      T ip = static_cast<T>(1 / sp), iq = static_cast<T>(1 / sq);                                  \
+      T ip = static_cast<T>(factor / sp), iq = static_cast<T>(factor / sq);                        \
       _Pragma("omp simd") for (int64_t i = 0; i < n; i++) slope[i] =                               \
           slope[i] * iq - scratch[i] * ip;                                                         \
     }                                                                                              \
@@ -261,8 +261,9 @@ char *tx_fisher(at::Tensor *grad, at::Tensor *f, double mul, double add, at::Ten
   });
 }
 
-// Sum over rows of KL(softmax p || softmax q); with `slope`, of the same shape, its gradient in q.
-char *tx_kl(at::Tensor *p, at::Tensor *q, at::Tensor *slope, at::Tensor **out) {
+// Sum over rows of KL(softmax p || softmax q); with `slope`, of the same shape, `factor`
+// times its gradient in q.
+char *tx_kl(at::Tensor *p, at::Tensor *q, at::Tensor *slope, double factor, at::Tensor **out) {
   return guarded([&] {
     need(*p, *q);
     need(*q, *p);
@@ -278,7 +279,8 @@ char *tx_kl(at::Tensor *p, at::Tensor *q, at::Tensor *slope, at::Tensor **out) {
     std::vector<T> scratch(g ? classes : 0);                                                       \
     for (int64_t row = begin; row < end; row++) {                                                  \
       int64_t at = row * classes;                                                                  \
-      each[row] = kl_##NAME(a + at, b + at, classes, g ? g + at : nullptr, scratch.data());        \
+      each[row] = kl_##NAME(a + at, b + at, classes, g ? g + at : nullptr,                        \
+                             static_cast<T>(factor), scratch.data());                              \
     }                                                                                              \
   });                                                                                              \
   double sum = 0;                                                                                  \

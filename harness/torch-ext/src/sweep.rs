@@ -75,20 +75,25 @@ pub fn fisher(grad: &mut Tensor, f: Option<&Tensor>, mul: f64, add: f64) -> Resu
 
 /// Sum over rows of KL(softmax p || softmax q) in nats: 0-d. The rows lie along the last dimension.
 pub fn kl(p: &Tensor, q: &Tensor) -> Result<Tensor, Error> {
-    kl_into(p, q, ptr::null())
+    kl_into(p, q, ptr::null(), 1.0)
 }
 
-/// [`kl`] and its gradient in q, which is softmax q - softmax p.
-pub fn kl_with_slope(p: &Tensor, q: &Tensor) -> Result<(Tensor, Tensor), Error> {
+/// [`kl`], and `factor` times its gradient in q, which is softmax q - softmax p.
+pub fn kl_with_slope(p: &Tensor, q: &Tensor, factor: f64) -> Result<(Tensor, Tensor), Error> {
     let slope = q.detach().empty_like();
-    Ok((kl_into(p, q, slope.as_ptr())?, slope))
+    Ok((kl_into(p, q, slope.as_ptr(), factor)?, slope))
 }
 
-fn kl_into(p: &Tensor, q: &Tensor, slope: *const torch_sys::C_tensor) -> Result<Tensor, Error> {
+fn kl_into(
+    p: &Tensor,
+    q: &Tensor,
+    slope: *const torch_sys::C_tensor,
+    factor: f64,
+) -> Result<Tensor, Error> {
     let mut out = ptr::null_mut();
     // SAFETY: all tensors live; the shim checks kind, size and layout.
     unsafe {
-        check(tx_kl(p.as_ptr(), q.as_ptr(), slope, &mut out))?;
+        check(tx_kl(p.as_ptr(), q.as_ptr(), slope, factor, &mut out))?;
         Ok(Tensor::from_ptr(out))
     }
 }
