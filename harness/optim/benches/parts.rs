@@ -1,5 +1,7 @@
 //! The parts of a step that are not passes, each beside the operations it replaces.
 
+#![expect(missing_docs, reason = "criterion's macro makes a public function")]
+
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

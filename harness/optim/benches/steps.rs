@@ -77,7 +77,7 @@ impl Gpt {
                 false,
             );
             let a = a.transpose(1, 2).reshape([batch, length, self.width]);
-            x = x + linear(&a, "out");
+            x = linear(&a, "out") + x;
             x = &x + linear(&linear(&norm(&x, "ln2"), "up").gelu("tanh"), "down");
         }
         let logits = x.linear(w("wte"), None::<Tensor>);

@@ -421,7 +421,7 @@ fn distances(
     let mut sum = d(&targets[0])?;
     for target in &targets[1..] {
         let Measured { value, slope } = d(target)?;
-        sum.value = sum.value + value;
+        sum.value += value;
         sum.slope = sum.slope.zip(slope).map(|(a, b)| a + b);
     }
     let mean = 1.0 / targets.len() as f64;

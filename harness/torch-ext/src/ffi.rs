@@ -5,10 +5,7 @@ use std::ffi::{CStr, c_char, c_int};
 use tch::{Device, Kind, Tensor};
 use torch_sys::C_tensor;
 
-/// What libtorch refused to do: line one of its message.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("libtorch: {0}")]
-pub struct Error(pub String);
+use crate::Error;
 
 pub(crate) enum Opaque {}
 pub(crate) type List = *const *const C_tensor;

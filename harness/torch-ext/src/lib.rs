@@ -5,6 +5,7 @@
 //! with the first line of its message.
 
 mod autocast;
+mod error;
 mod ffi;
 mod fused;
 mod grad;
@@ -13,7 +14,7 @@ mod rng;
 pub mod sweep;
 
 pub use autocast::Autocast;
-pub use ffi::Error;
+pub use error::Error;
 pub use fused::{Adam, Sgd, fused_adam, fused_sgd};
 pub use grad::{Watch, backward, set_grad};
 pub use memory::{Memory, memory, reset_peak_memory};
