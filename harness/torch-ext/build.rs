@@ -6,6 +6,7 @@ fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=src/about.cpp");
     println!("cargo:rerun-if-changed=src/shim.cpp");
+    println!("cargo:rerun-if-changed=src/kernels.cpp");
     println!("cargo:rerun-if-env-changed=LIBTORCH_CXX11_ABI");
     println!("cargo:rerun-if-env-changed=LIBTORCH_INCLUDE");
     let lib = PathBuf::from(
@@ -24,8 +25,14 @@ fn main() {
         .include(root.join("include"))
         .include(root.join("include/torch/csrc/api/include"))
         .file("src/about.cpp")
+        // libtorch's own thread pool is OpenMP's; without the flag the sweeps use one thread.
+        .flag_if_supported("-fopenmp")
+        // Sums are in blocks already; neither exceptions nor errno matter to arithmetic here.
+        .flag_if_supported("-fno-math-errno")
+        .flag_if_supported("-fno-trapping-math")
         .file("src/shim.cpp")
+        .file("src/kernels.cpp")
         .compile("torch_ext");
-    println!("cargo:rustc-link-search=native={}", lib.display());
+    println!("cargo:rustc-link-lib=gomp");
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
 }

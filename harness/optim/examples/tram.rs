@@ -1,30 +1,19 @@
 //! Trains a small classifier with TRAM: `cargo run -p optim --example tram`.
 
-use optim::{Adam, Base, Method, Optimizer, Output, Pass, TramX};
+use optim::{Base, Method, Optimizer, Output, Pass, Sgd, TramX};
 use tch::{Device, Kind, Tensor, nn, nn::Module};
 
 fn main() -> Result<(), optim::Error> {
     let weights = nn::VarStore::new(Device::Cpu);
-    let network = nn::seq()
-        .add(nn::linear(
-            &weights.root() / "fc1",
-            16,
-            64,
-            Default::default(),
-        ))
-        .add_fn(|x| x.tanh())
-        .add(nn::linear(
-            &weights.root() / "fc2",
-            64,
-            4,
-            Default::default(),
-        ));
+    let root = weights.root();
+    let fc1 = nn::linear(&root / "fc1", 16, 64, Default::default());
+    let fc2 = nn::linear(&root / "fc2", 64, 4, Default::default());
     let teacher = Tensor::randn([16, 4], (Kind::Float, Device::Cpu));
 
     let method = Method::TramX(TramX::default());
-    let base = Base::Adam(Adam {
-        lr: 3e-3,
-        ..Default::default()
+    let base = Base::Sgd(Sgd {
+        lr: 0.1,
+        ..Sgd::default()
     });
     let parameters = weights.variables().into_iter().collect();
     let mut optimizer = Optimizer::new(method, base, Default::default(), parameters)?;
@@ -33,16 +22,13 @@ fn main() -> Result<(), optim::Error> {
         let x = Tensor::randn([64, 16], (Kind::Float, Device::Cpu));
         let labels = x.matmul(&teacher).argmax(-1, false);
         let step = optimizer.step(&|pass: &Pass| {
-            let logits = network.forward(&pass.noise.apply(&x));
+            let logits = fc2.forward(&fc1.forward(&pass.noise.apply(&x)).tanh());
             let loss = logits.cross_entropy_for_logits(&labels);
             Output { loss, logits }
         })?;
         if update % 50 == 0 {
             let now = step.read();
-            println!(
-                "update {update}: loss {:.3}, d {:.1e}",
-                now.loss, now.distance
-            );
+            println!("{update}: loss {}, d {}", now.loss, now.distance);
         }
     }
     Ok(())

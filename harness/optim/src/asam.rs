@@ -14,7 +14,7 @@ pub(crate) fn step(knobs: &Asam, u: &mut Update) -> Result<(), Error> {
     u.first(found);
     // T = |theta| + asam_eta;  eps = rho T^2 g / ||T g||  (eq. 2)
     let rho = u.w.constant(knobs.rho);
-    let eps = ascent::adaptive(u.w, rho, &knobs.adaptive);
+    let eps = ascent::adaptive(u.w, rho, &knobs.adaptive)?;
     // h = grad L(theta + eps)
     u.perturbed(eps, knobs.adaptive.restore, |u| u.gradient(Input::Clean))
 }

@@ -71,7 +71,7 @@ fn step(
     u.first(found);
     // T = |theta| + asam_eta;  eps = rho T^2 g / ||T g||
     let rho = u.w.constant(rho);
-    let eps = ascent::adaptive(u.w, rho, asam);
+    let eps = ascent::adaptive(u.w, rho, asam)?;
     // h = grad J(theta + eps)
     u.perturbed(eps, asam.restore, |u| u.gradient_within(second))
 }

@@ -1,6 +1,7 @@
 //! Distances between predictive distributions.
 
 use tch::{Kind, Reduction as Sum, Tensor};
+use torch_ext::sweep;
 
 use crate::{Distance, DistanceInput, Divergence, Error, KlDirection, MmdKernel, Reduction, Share};
 
@@ -9,7 +10,24 @@ use crate::{Distance, DistanceInput, Divergence, Error, KlDirection, MmdKernel, 
 /// `target`, `current`: logits, `[batch, class]` or `[batch, position, vocabulary]`. Gradients
 /// flow into both, as far as they carry any.
 pub fn distance(knobs: &Divergence, target: &Tensor, current: &Tensor) -> Result<Tensor, Error> {
-    partial(knobs, target, current, Share::WHOLE)
+    Ok(partial(knobs, target, current, Share::WHOLE, Slope::InGraph)?.value)
+}
+
+/// A distance, and `lambda` times its gradient in the current logits where the graph does not
+/// have it.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    pub(crate) value: Tensor,
+    pub(crate) slope: Option<Tensor>,
+}
+
+/// Where the gradient of a distance goes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Slope {
+    /// Into the graph of the value.
+    InGraph,
+    /// Beside the value, times this lambda, if that is faster; else into the graph.
+    Beside(f64),
 }
 
 /// The summand of one micro-batch in the distance of the whole batch.
@@ -18,7 +36,8 @@ pub(crate) fn partial(
     target: &Tensor,
     current: &Tensor,
     share: Share,
-) -> Result<Tensor, Error> {
+    slope: Slope,
+) -> Result<Measured, Error> {
     let (target, current) = (at_least_float(target), at_least_float(current));
     let size = current.size();
     if target.size() != size || size.len() < 2 {
@@ -27,48 +46,71 @@ pub(crate) fn partial(
             target.size()
         )));
     }
-    let elements: i64 = size.iter().product();
-    let (batch, rows) = (size[0] as f64, (elements / size[size.len() - 1]) as f64);
-    let value = match knobs.distance {
-        Distance::Kl => {
-            let sum = kl_sum(knobs, &target, &current);
-            match knobs.reduction {
-                Reduction::PerDistribution => sum / rows,
-                Reduction::PerExample => sum / batch,
-                Reduction::PerElement => sum / elements as f64,
-                Reduction::Published => sum / (elements as f64 * batch),
-            }
-        }
-        Distance::L2 | Distance::Mmd => {
-            let (p, q) = match knobs.distance_input {
-                DistanceInput::Logits => (target, current),
-                DistanceInput::Probs => (
-                    target.softmax(-1, None::<Kind>),
-                    current.softmax(-1, None::<Kind>),
-                ),
-            };
-            let mean = match knobs.distance {
-                Distance::L2 => (q - p).norm_scalaropt_dim(2, -1, false).mean(None::<Kind>),
-                _ => mmd(knobs, &p, &q, share)?,
-            };
-            // A mean over rows has no further divisor but the published one.
-            match knobs.reduction {
-                Reduction::Published => mean / batch,
-                _ => mean,
-            }
-        }
-    };
+    let elements = size.iter().product::<i64>() as f64;
+    let (batch, rows) = (size[0] as f64, elements / size[size.len() - 1] as f64);
     // The published divisor contains the batch size twice, so the share enters twice.
     let weight = match knobs.reduction {
         Reduction::Published => share.examples * share.examples,
         _ => share.examples,
     };
-    Ok(scaled(value, weight * knobs.distance_scale))
+    let weight = weight * knobs.distance_scale;
+    if knobs.distance == Distance::Kl {
+        let divisor = match knobs.reduction {
+            Reduction::PerDistribution => rows,
+            Reduction::PerExample => batch,
+            Reduction::PerElement => elements,
+            Reduction::Published => elements * batch,
+        };
+        return kl(knobs, &target, &current, slope, weight / divisor);
+    }
+    let (p, q) = match knobs.distance_input {
+        DistanceInput::Logits => (target, current),
+        DistanceInput::Probs => (
+            target.softmax(-1, None::<Kind>),
+            current.softmax(-1, None::<Kind>),
+        ),
+    };
+    let mean = match knobs.distance {
+        Distance::L2 => (q - p).norm_scalaropt_dim(2, -1, false).mean(None::<Kind>),
+        _ => mmd(knobs, &p, &q, share)?,
+    };
+    // A mean over rows has no further divisor but the published one.
+    let divisor = if knobs.reduction == Reduction::Published {
+        batch
+    } else {
+        1.0
+    };
+    Ok(Measured {
+        value: scaled(mean, weight / divisor),
+        slope: None,
+    })
 }
 
-/// KL summed over everything, times tau^2.
-fn kl_sum(knobs: &Divergence, target: &Tensor, current: &Tensor) -> Tensor {
+/// `factor` times tau^2 KL(target || current) in the wanted direction, summed over everything.
+fn kl(
+    knobs: &Divergence,
+    target: &Tensor,
+    current: &Tensor,
+    slope: Slope,
+    factor: f64,
+) -> Result<Measured, Error> {
     let tau = knobs.temperature;
+    let plain = knobs.kl_direction == KlDirection::Forward && tau == 1.0;
+    if plain && sweep::fits(target) && sweep::fits(current) && !target.requires_grad() {
+        if !current.requires_grad() {
+            return Ok(Measured {
+                value: sweep::kl(target, current)? * factor,
+                slope: None,
+            });
+        }
+        if let Slope::Beside(lambda) = slope {
+            let (sum, slope) = sweep::kl_with_slope(target, current, lambda * factor)?;
+            return Ok(Measured {
+                value: sum * factor,
+                slope: Some(slope),
+            });
+        }
+    }
     let log_p = scaled(target.shallow_clone(), 1.0 / tau).log_softmax(-1, None::<Kind>);
     let log_q = scaled(current.shallow_clone(), 1.0 / tau).log_softmax(-1, None::<Kind>);
     // sum p (log p - log q)
@@ -80,7 +122,10 @@ fn kl_sum(knobs: &Divergence, target: &Tensor, current: &Tensor) -> Tensor {
         KlDirection::Reverse => reverse(),
         KlDirection::Symmetric => forward() + reverse(),
     };
-    scaled(sum, tau * tau)
+    Ok(Measured {
+        value: scaled(sum, tau * tau * factor),
+        slope: None,
+    })
 }
 
 /// mean k(p_i, p_j) + k(q_i, q_j) - 2 k(p_i, q_j) over all ordered pairs, the diagonal kept.

@@ -1,7 +1,8 @@
 //! Fisher SAM (Kim et al., 2022).
 
 use crate::{
-    Error, FisherEstimator, ascent,
+    Error, FisherEstimator,
+    ascent::{self, Information},
     data::data,
     knobs::Fisher,
     update::{Input, Update},
@@ -14,11 +15,11 @@ pub(crate) fn step(knobs: &Fsam, u: &mut Update) -> Result<(), Error> {
     u.first(found);
     // f = g^2, the square of the mean gradient or the mean of squares
     let f = match fisher.fisher_estimator {
-        FisherEstimator::BatchGradient => u.w.squared_gradient(),
+        FisherEstimator::BatchGradient => Information::Own,
         FisherEstimator::PerExample => u.fisher_per_example(Input::Clean)?,
     };
     // w = 1 / (1 + eta f);  eps = gamma w g / sqrt(sum g w g)  (eq. 8)
-    let eps = ascent::fisher(u.w, f, fisher);
+    let eps = ascent::fisher(u.w, f, fisher)?;
     // h = grad L(theta + eps)
     u.perturbed(eps, fisher.restore, |u| u.gradient(Input::Clean))
 }

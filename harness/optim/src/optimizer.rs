@@ -65,6 +65,7 @@ pub struct Optimizer {
     pub(crate) weights: Weights,
     pub(crate) base: BaseState,
     pub(crate) stored: Option<Tensor>,
+    stored_views: Vec<Tensor>,
     source: RefCell<Box<dyn NoiseSource>>,
     pub(crate) updates: u64,
 }
@@ -85,7 +86,7 @@ enum History {
     None,
     Initial,
     Average(f64),
-    /// theta_{t-1}; with a second pass, it lies in the saved copy once that pass is over.
+    /// theta_{t-1}; with a second pass, it lies in that pass's buffer between updates.
     Previous {
         snapshot: PrevSnapshot,
         in_saved: bool,
@@ -116,6 +117,7 @@ impl Optimizer {
             base_lr: base.lr(),
             base: BaseState::new(base, &options.no_decay, &weights),
             stored: None,
+            stored_views: Vec::new(),
             source: RefCell::new(source),
             updates: 0,
             method,
@@ -138,13 +140,13 @@ impl Optimizer {
         if shares.is_empty() {
             return Err(Error::Task("the batch has no micro-batch".to_owned()));
         }
-        let stored = self.stored_on_device();
+        let stored = self.stored_views();
         let store = Store::default();
         let mut update = Update {
             task,
             shares,
             w: &mut self.weights,
-            stored: stored.as_ref(),
+            stored: stored.as_deref(),
             noise_knobs: input_noise(&self.method),
             source: &self.source,
             store: &store,
@@ -249,13 +251,16 @@ impl Optimizer {
                 in_saved: false, ..
             } => Some(self.kept()),
             History::Previous { in_saved: true, .. } => {
-                // The target is evaluated before the perturbation overwrites the saved copy, and
-                // afterwards that copy is the previous iterate: one buffer serves both.
+                // The target is evaluated before the second buffer is needed for the perturbed
+                // point, so that one buffer serves both.
                 let theta = self.weights.theta.shallow_clone();
-                self.weights.scratch().copy_(&theta);
-                Some(self.weights.scratch().shallow_clone())
+                self.weights.saved().copy_(&theta);
+                Some(self.weights.saved().shallow_clone())
             }
         };
+        if let (Some(stored), true) = (&self.stored, self.options.keep == Keep::default()) {
+            self.stored_views = self.weights.views(stored);
+        }
     }
 
     /// A copy of theta in the kind and place that the options ask for.
@@ -276,20 +281,28 @@ impl Optimizer {
     }
 
     /// The stored parameters as a forward pass needs them.
-    fn stored_on_device(&self) -> Option<Tensor> {
+    fn stored_views(&self) -> Option<Vec<Tensor>> {
         let stored = self.stored.as_ref()?;
+        if self.options.keep == Keep::default() {
+            return Some(
+                self.stored_views
+                    .iter()
+                    .map(Tensor::shallow_clone)
+                    .collect(),
+            );
+        }
         let stored = stored.to_device(self.weights.device());
-        Some(stored.to_kind(self.weights.kind()))
+        Some(self.weights.views(&stored.to_kind(self.weights.kind())))
     }
 
     fn remember(&mut self, when: PrevSnapshot) {
         match self.history() {
-            History::Previous { snapshot, in_saved }
-                // The saved copy is theta_t already, before the update.
-                if snapshot == when && !(in_saved && when == PrevSnapshot::BeforeUpdate) =>
-            {
+            History::Previous { snapshot, .. } if snapshot == when => {
                 let theta = self.weights.theta.shallow_clone();
-                self.stored.as_mut().expect("made at the start").copy_(&theta);
+                self.stored
+                    .as_mut()
+                    .expect("made at the start")
+                    .copy_(&theta);
             }
             History::Average(decay) if when == PrevSnapshot::AfterUpdate => {
                 // theta_ema <- decay theta_ema + (1 - decay) theta_{t+1}

@@ -81,7 +81,7 @@ fn step(
     // eps = d theta^2 g / ||theta g||  (eq. 7)
     let d = d_max.map_or(d.shallow_clone(), |d_max| d.clamp_max(d_max));
     let eps = match tram_adaptive {
-        true => ascent::adaptive(u.w, d, asam),
+        true => ascent::adaptive(u.w, d, asam)?,
         false => ascent::plain(u.w, d, asam.norm_eps, asam.perturbation),
     };
     // h = grad L(theta_t + eps)

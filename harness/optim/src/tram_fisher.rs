@@ -1,7 +1,8 @@
 //! TRAM-Fisher: Fisher SAM with the information taken on noised input (algorithm 2 of the paper).
 
 use crate::{
-    Error, FisherEstimator, ascent,
+    Error, FisherEstimator,
+    ascent::{self, Information},
     data::data,
     knobs::{Fisher, InputNoise},
     update::{Input, Update},
@@ -22,7 +23,7 @@ pub(crate) fn step(knobs: &TramFisher, u: &mut Update) -> Result<(), Error> {
         (FisherEstimator::PerExample, _) => u.fisher_per_example(Input::Noised)?,
         (FisherEstimator::BatchGradient, true) => {
             u.capture_noised();
-            u.w.squared_gradient()
+            Information::Own
         }
         (FisherEstimator::BatchGradient, false) => u.beside_gradient(|u| {
             u.gradient(Input::Noised)?;
@@ -31,7 +32,7 @@ pub(crate) fn step(knobs: &TramFisher, u: &mut Update) -> Result<(), Error> {
         })?,
     };
     // w = 1 / (1 + eta f);  eps = gamma w g / sqrt(sum g w g)
-    let eps = ascent::fisher(u.w, f, fisher);
+    let eps = ascent::fisher(u.w, f, fisher)?;
     // h = grad L(theta + eps) on clean x
     u.perturbed(eps, fisher.restore, |u| u.gradient(Input::Clean))
 }

@@ -1,14 +1,17 @@
 //! One update in the making: what the methods are written in.
 
-use std::cell::RefCell;
+use std::{
+    cell::RefCell,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+};
 
 use tch::{Tensor, no_grad_guard};
 use torch_ext::Autocast;
 
 use crate::{
     Divergence, Error, InputNoise, Noise, NoiseSource, Pass, Restore, Share, TargetMode, Task,
-    ascent::{Ascent, norm},
-    distance,
+    ascent::{Ascent, Information, norm},
+    distance::{self, Measured, Slope},
     noise::{Mode, Store},
     step::{Record, Step},
     weights::Weights,
@@ -18,8 +21,8 @@ pub(crate) struct Update<'a> {
     pub(crate) task: &'a dyn Task,
     pub(crate) shares: Vec<Share>,
     pub(crate) w: &'a mut Weights,
-    /// theta_{t-1}, theta_0 or the moving average, as the method has it: flat, on the device.
-    pub(crate) stored: Option<&'a Tensor>,
+    /// theta_{t-1}, theta_0 or the moving average, as the method has it, by parameter.
+    pub(crate) stored: Option<&'a [Tensor]>,
     pub(crate) noise_knobs: Option<&'a InputNoise>,
     pub(crate) source: &'a RefCell<Box<dyn NoiseSource>>,
     pub(crate) store: &'a Store,
@@ -159,24 +162,36 @@ impl Update<'_> {
             };
             let (loss, logits) = self.forward(micro_batch, None, mode, true)?;
             let loss = times(loss, share.loss);
-            let distance = match region {
-                Some(region) => Some(self.distance(region, &targets, &logits, share)?),
+            let measured = match region {
+                Some(region) => Some(distances(region, &targets, &logits, share)?),
                 None => None,
             };
-            let objective = match (&distance, region.and_then(|region| region.lambda)) {
-                (Some(d), Some(lambda)) => &loss + d * lambda,
+            let lambda = region.and_then(|region| region.lambda);
+            let objective = match (&measured, lambda) {
+                (Some(d), Some(lambda)) => &loss + &d.value * lambda,
                 _ => loss.shallow_clone(),
             };
             self.capture_logits(&logits, &targets);
-            drop(logits);
+            match measured.as_ref().and_then(|d| d.slope.as_ref()) {
+                // grad J = grad L + lambda grad D, where D's gradient starts at the logits.
+                Some(slope) => {
+                    let slope = slope.to_kind(logits.kind());
+                    let one = loss.detach().ones_like();
+                    torch_ext::backward(&[loss.shallow_clone(), logits], &[one, slope])?;
+                }
+                None => {
+                    drop(logits);
+                    objective.backward();
+                }
+            }
+            self.step.passes.backward += 1;
             if region.is_some_and(|region| region.keep) {
                 self.targets.push(targets);
             }
-            self.backward(&objective);
             let part = Found {
                 loss: loss.detach(),
                 objective: objective.detach(),
-                distance: distance.map(|d| d.detach()),
+                distance: measured.map(|d| d.value.detach()),
             };
             found = Some(match found {
                 Some(found) => found.plus(part),
@@ -185,29 +200,6 @@ impl Update<'_> {
         }
         self.w.note_reached();
         Ok(found.expect("checked: at least one micro-batch"))
-    }
-
-    /// D(target, logits), averaged over the draws of the target.
-    fn distance(
-        &self,
-        region: Region,
-        targets: &[Tensor],
-        logits: &Tensor,
-        share: Share,
-    ) -> Result<Tensor, Error> {
-        let _guard = region.lambda.is_none().then(no_grad_guard);
-        let mut sum: Option<Tensor> = None;
-        for target in targets {
-            let d = distance::partial(region.divergence, target, logits, share)?;
-            sum = Some(match sum {
-                Some(sum) => sum + d,
-                None => d,
-            });
-        }
-        Ok(times(
-            sum.expect("at least one draw"),
-            1.0 / targets.len() as f64,
-        ))
     }
 
     /// Target logits, one per draw.
@@ -268,13 +260,8 @@ impl Update<'_> {
         Ok((output.loss, output.logits))
     }
 
-    fn backward(&mut self, objective: &Tensor) {
-        objective.backward();
-        self.step.passes.backward += 1;
-    }
-
     /// f: mean over examples of the squared gradient of one example's loss. `w.grad` stays.
-    pub(crate) fn fisher_per_example(&mut self, input: Input) -> Result<Tensor, Error> {
+    pub(crate) fn fisher_per_example(&mut self, input: Input) -> Result<Information, Error> {
         let mode = match input {
             Input::Noised => Mode::Noised {
                 draw: 0,
@@ -290,32 +277,28 @@ impl Update<'_> {
             for example in 0..examples {
                 self.w.zero_grad()?;
                 let (loss, _) = self.forward(micro_batch, Some(example), mode, true)?;
-                self.backward(&loss);
+                loss.backward();
+                self.step.passes.backward += 1;
                 let weighted = &self.w.grad * (share.examples / examples as f64);
                 let _ = f.addcmul_(&weighted, &self.w.grad);
             }
         }
         self.w.note_reached();
         self.w.grad.copy_(&g);
-        Ok(f)
+        Ok(Information::Apart(f))
     }
 
-    /// f: the square of the gradient that `body` leaves in `w.grad`; `w.grad` itself stays as it
-    /// was before.
+    /// f: the square of the gradient that `body` leaves in `w.grad`, where g was before.
     pub(crate) fn beside_gradient(
         &mut self,
         body: impl FnOnce(&mut Self) -> Result<(), Error>,
-    ) -> Result<Tensor, Error> {
+    ) -> Result<Information, Error> {
         let g = self.w.grad.shallow_clone();
-        self.w.scratch().copy_(&g);
+        self.w.saved().copy_(&g);
         body(self)?;
         let _no_grad = no_grad_guard();
-        // The scratch space holds g and the gradient buffer g~: f = g~^2 takes g's place.
-        let mut scratch = self.w.scratch().shallow_clone();
-        let f = self.w.grad.square();
-        self.w.grad.copy_(&scratch);
-        scratch.copy_(&f);
-        Ok(scratch)
+        let _ = self.w.grad.square_();
+        Ok(Information::Swapped)
     }
 
     pub(crate) fn capture_noised(&mut self) {
@@ -342,36 +325,33 @@ impl Update<'_> {
         }
     }
 
-    /// theta <- theta + eps; `body` leaves its gradient h in `w.grad`; theta <- the saved copy.
+    /// Runs `body` at theta + eps, which leaves its gradient h in `w.grad`; the parameters are
+    /// theta again afterwards, whatever happens. theta itself is never written.
     pub(crate) fn perturbed(
         &mut self,
         ascent: Ascent,
         restore: Restore,
         body: impl FnOnce(&mut Self) -> Result<Found, Error>,
     ) -> Result<(), Error> {
-        let scale = ascent.scale(self.w.kind());
         if self.record != Record::Scalars {
-            self.step.eps_norm = Some(norm(&self.w.grad) * &scale);
+            self.step.eps_norm = Some(ascent.eps_norm(self.w));
         }
+        ascent.write(self.w)?;
         if self.record == Record::Tensors {
-            self.step.tensors.eps = self.w.split(&(&self.w.grad * &scale), true);
-        }
-        {
-            let _no_grad = no_grad_guard();
             let theta = self.w.theta.shallow_clone();
-            self.w.scratch().copy_(&theta);
-            let _ = self.w.theta.addcmul_(&self.w.grad, &scale);
+            let eps = self.w.saved().shallow_clone() - theta;
+            self.step.tensors.eps = self.w.split(&eps, true);
         }
-        let found = body(self);
-        let _no_grad = no_grad_guard();
-        let saved = self.w.scratch().shallow_clone();
-        for (range, ()) in self.w.ranges(|i| {
-            let back = restore == Restore::All || found.is_err() || self.w.reached(i);
-            back.then_some(())
-        }) {
-            range.of(&self.w.theta).copy_(&range.of(&saved));
+        self.w.enter_saved();
+        let found = catch_unwind(AssertUnwindSafe(|| body(self)));
+        self.w.leave_saved();
+        let found = found.unwrap_or_else(|panic| resume_unwind(panic))?;
+        if restore == Restore::GradedOnly {
+            let saved = self.w.saved().shallow_clone();
+            for (range, ()) in self.w.ranges(|i| (!self.w.reached(i)).then_some(())) {
+                range.of(&self.w.theta).copy_(&range.of(&saved));
+            }
         }
-        let found = found?;
         self.step.radius = Some(ascent.radius);
         self.step.denominator = Some(ascent.denominator);
         self.step.loss_perturbed = found.loss;
@@ -424,6 +404,32 @@ fn pass<'a>(
         micro_batch,
         example,
     }
+}
+
+/// D(target, logits), averaged over the draws of the target.
+fn distances(
+    region: Region,
+    targets: &[Tensor],
+    logits: &Tensor,
+    share: Share,
+) -> Result<Measured, Error> {
+    let (logits, slope) = match region.lambda {
+        Some(lambda) => (logits.shallow_clone(), Slope::Beside(lambda)),
+        None => (logits.detach(), Slope::InGraph),
+    };
+    let d = |target| distance::partial(region.divergence, target, &logits, share, slope);
+    let mut sum = d(&targets[0])?;
+    for target in &targets[1..] {
+        let Measured { value, slope } = d(target)?;
+        sum.value += value;
+        sum.slope = sum.slope.zip(slope).map(|(a, b)| a + b);
+    }
+    let mean = 1.0 / targets.len() as f64;
+    let slope = sum.slope.map(|slope| times(slope, mean));
+    Ok(Measured {
+        value: times(sum.value, mean),
+        slope,
+    })
 }
 
 impl Found {

@@ -19,8 +19,10 @@ pub(crate) struct Weights {
     pub(crate) theta: Tensor,
     /// Gradient of the latest pass; zero where none arrived.
     pub(crate) grad: Tensor,
-    /// theta before a perturbation; doubles as scratch space before that.
+    /// theta + eps during the second pass; scratch space before it, theta_{t-1} between updates
+    /// of methods that need both.
     pub(crate) saved: Option<Tensor>,
+    saved_views: Vec<Tensor>,
 }
 
 #[derive(Debug)]
@@ -112,6 +114,7 @@ impl Weights {
             theta,
             grad,
             saved: None,
+            saved_views: Vec::new(),
         };
         weights.alias()?;
         for (name, leaf) in tied {
@@ -258,15 +261,11 @@ impl Weights {
         }
     }
 
-    /// Runs `body` while every leaf holds `flat`, without gradient.
-    pub(crate) fn at<T>(&mut self, flat: &Tensor, body: impl FnOnce() -> T) -> T {
+    /// Runs `body` while every leaf holds its part of `views`, without gradient.
+    pub(crate) fn at<T>(&mut self, views: &[Tensor], body: impl FnOnce() -> T) -> T {
         let _no_grad = no_grad_guard();
-        for part in &mut self.parts {
-            part.leaf.set_data(
-                &flat
-                    .narrow(0, part.start, part.len)
-                    .view(part.shape.as_slice()),
-            );
+        for (part, view) in self.parts.iter_mut().zip(views) {
+            part.leaf.set_data(view);
         }
         let back = Back(&mut self.parts);
         let value = body();
@@ -274,18 +273,37 @@ impl Weights {
         value
     }
 
-    /// g^2, in the scratch space.
-    pub(crate) fn squared_gradient(&mut self) -> Tensor {
-        let _no_grad = no_grad_guard();
-        let grad = self.grad.shallow_clone();
-        let mut f = self.scratch().shallow_clone();
-        f.copy_(&grad);
-        f.square_()
+    /// The second buffer of the size of theta.
+    pub(crate) fn saved(&mut self) -> &mut Tensor {
+        let empty = || self.theta.empty_like();
+        self.saved.get_or_insert_with(empty)
     }
 
-    /// The buffer of the size of theta that holds the saved copy, or is free before that.
-    pub(crate) fn scratch(&mut self) -> &mut Tensor {
-        self.saved.get_or_insert_with(|| self.theta.empty_like())
+    /// Points every leaf at the second buffer.
+    pub(crate) fn enter_saved(&mut self) {
+        let _no_grad = no_grad_guard();
+        let saved = self.saved().shallow_clone();
+        if self.saved_views.is_empty() {
+            self.saved_views = self.views(&saved);
+        }
+        for (part, view) in self.parts.iter_mut().zip(&self.saved_views) {
+            part.leaf.set_data(view);
+        }
+    }
+
+    /// Points every leaf at theta again.
+    pub(crate) fn leave_saved(&mut self) {
+        let _no_grad = no_grad_guard();
+        drop(Back(&mut self.parts));
+    }
+
+    /// The parameters' views of a flat tensor.
+    pub(crate) fn views(&self, flat: &Tensor) -> Vec<Tensor> {
+        let view = |part: &Part| {
+            flat.narrow(0, part.start, part.len)
+                .view(part.shape.as_slice())
+        };
+        self.parts.iter().map(view).collect()
     }
 }
 

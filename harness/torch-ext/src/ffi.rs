@@ -5,10 +5,7 @@ use std::ffi::{CStr, c_char, c_int};
 use tch::{Device, Kind, Tensor};
 use torch_sys::C_tensor;
 
-/// What libtorch refused to do: line one of its message.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("libtorch: {0}")]
-pub struct Error(pub String);
+use crate::Error;
 
 pub(crate) enum Opaque {}
 pub(crate) type List = *const *const C_tensor;
@@ -39,6 +36,36 @@ unsafe extern "C" {
         weight_decay: f64,
         first: bool,
     ) -> *mut c_char;
+    pub(crate) fn tx_squares(x: *const C_tensor, out: *mut *mut C_tensor) -> *mut c_char;
+    pub(crate) fn tx_norms(
+        theta: *const C_tensor,
+        grad: *const C_tensor,
+        eta: f64,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn tx_perturb(
+        out: *const C_tensor,
+        theta: *const C_tensor,
+        grad: *const C_tensor,
+        scale: *const C_tensor,
+        eta: f64,
+        scaled: bool,
+    ) -> *mut c_char;
+    pub(crate) fn tx_fisher(
+        grad: *const C_tensor,
+        f: *const C_tensor,
+        mul: f64,
+        add: f64,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn tx_kl(
+        p: *const C_tensor,
+        q: *const C_tensor,
+        slope: *const C_tensor,
+        factor: f64,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn tx_backward(roots: List, grads: List, n: c_int) -> *mut c_char;
     pub(crate) fn tx_set_grad(leaf: *const C_tensor, grad: *const C_tensor) -> *mut c_char;
     pub(crate) fn tx_watch(leaf: *const C_tensor, out: *mut *mut Opaque) -> *mut c_char;
     pub(crate) fn tx_watch_take(watch: *mut Opaque) -> bool;

@@ -6,7 +6,9 @@ use tch::Tensor;
 
 use crate::{
     Error,
-    ffi::{Opaque, check, tx_set_grad, tx_watch, tx_watch_drop, tx_watch_take},
+    ffi::{
+        Opaque, check, pointers, tx_backward, tx_set_grad, tx_watch, tx_watch_drop, tx_watch_take,
+    },
 };
 
 /// Makes `grad` the place where backward passes accumulate the gradient of `leaf`; with `None`,
@@ -14,6 +16,16 @@ use crate::{
 pub fn set_grad(leaf: &Tensor, grad: Option<&Tensor>) -> Result<(), Error> {
     // SAFETY: both tensors live; the shim copies the reference.
     check(unsafe { tx_set_grad(leaf.as_ptr(), grad.map_or(ptr::null(), Tensor::as_ptr)) })
+}
+
+/// Backward from several roots at once, each with the gradient that arrives at it.
+pub fn backward(roots: &[Tensor], grads: &[Tensor]) -> Result<(), Error> {
+    if roots.len() != grads.len() {
+        return Err(Error("lists of different lengths".to_owned()));
+    }
+    let n = roots.len() as i32;
+    // SAFETY: n tensors in both lists, alive until the call returns.
+    check(unsafe { tx_backward(pointers(roots).as_ptr(), pointers(grads).as_ptr(), n) })
 }
 
 /// Tells whether a gradient reached a leaf, without looking at the gradient's values.

@@ -6,17 +6,19 @@
 
 mod about;
 mod autocast;
+mod error;
 mod ffi;
 mod fused;
 mod grad;
 mod memory;
 mod rng;
+pub mod sweep;
 
 pub use about::{cpu_capability, cuda_name, set_threads, version};
 pub use autocast::Autocast;
-pub use ffi::Error;
+pub use error::Error;
 pub use fused::{Adam, Sgd, fused_adam, fused_sgd};
-pub use grad::{Watch, set_grad};
+pub use grad::{Watch, backward, set_grad};
 pub use memory::{Memory, memory, reset_peak_memory};
 pub use rng::{Generator, rng_state, set_rng_state};
 

@@ -5,6 +5,7 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/DeviceAccelerator.h>
 #include <ATen/autocast_mode.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include <atomic>
 #include <cstring>
@@ -88,6 +89,11 @@ char *tx_fused_sgd(List params, List grads, List buffers, int n, double lr, doub
 
 char *tx_set_grad(at::Tensor *leaf, at::Tensor *grad) {
   return guarded([&] { leaf->mutable_grad() = grad ? *grad : at::Tensor(); });
+}
+
+// Gradients of sum_i <root_i, grad_i>, accumulated into the leaves.
+char *tx_backward(List roots, List grads, int n) {
+  return guarded([&] { torch::autograd::backward(list(roots, n), list(grads, n)); });
 }
 
 char *tx_watch(at::Tensor *leaf, Watch **out) {

@@ -17,7 +17,7 @@ pub fn forward(model: &str, w: &Named, batch: &Named, pass: &Pass) -> Output {
             let x = pass.noise.apply(&one(&batch["x"]));
             let mut h = linear(&x, w, "fc1").tanh();
             if let Some(gate) = w.get("gate.weight") {
-                h *= gate;
+                h = h.g_mul(gate);
             }
             classified(linear(&h, w, "fc2"), &one(&batch["y"]))
         }
