@@ -1,18 +1,12 @@
-//! Tells the programs what they were built from, and the linker where libtorch lies.
+//! Tells the programs what they were built from.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::{env, fs, io};
+use std::{fs, io};
 
 use sha2::{Digest, Sha256};
 
 fn main() {
-    // torch-sys says it to its direct dependents only.
-    let libtorch =
-        env::var("DEP_TCH_LIBTORCH_LIB").expect("torch-sys says where libtorch's libraries are");
-    // A program that needs no libtorch does not load it; the path alone costs nothing, and unit tests need it too.
-    println!("cargo:rustc-link-arg=-Wl,-rpath,{libtorch}");
-
     println!("cargo:rerun-if-changed=harness");
     println!("cargo:rerun-if-changed=Cargo.lock");
     println!(

@@ -1,5 +1,5 @@
 //! A reproducibility benchmark harness: a [`suite`] says what a paper reports, [`plan`] finds the runs that pay
-//! for it, [`schedule`] runs them in child processes that [`train`] and tell [`event`]s, the [`store`] keeps what
+//! for it, [`schedule`] runs them in child processes that train and tell [`event`]s, the [`store`] keeps what
 //! they tell, and [`judge`] and [`report`] set the paper's numbers beside ours.
 //!
 //! Read the modules in that order. `harness/README.md` is the map, with the invariants.
@@ -8,8 +8,6 @@ pub mod commands;
 pub mod content;
 pub mod event;
 pub mod judge;
-pub mod machine;
-pub mod models;
 pub mod plan;
 pub mod report;
 pub mod schedule;
@@ -18,5 +16,8 @@ pub mod show;
 pub mod stats;
 pub mod store;
 pub mod suite;
-pub mod tasks;
-pub mod train;
+
+/// Hash of the sources this was built from; supervisor and worker must agree.
+pub const BUILD: &str = env!("HARNESS_BUILD");
+/// Git revision of those sources, with `-dirty` when they differed from it; empty outside a checkout.
+pub const REVISION: &str = env!("HARNESS_REVISION");

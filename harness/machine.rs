@@ -3,12 +3,8 @@
 use serde::Serialize;
 use tch::Device;
 
-use crate::event::Environment;
-
-/// Hash of the sources this program was built from.
-pub const BUILD: &str = env!("HARNESS_BUILD");
-/// Git revision of those sources, with `-dirty` when they differed from it; empty outside a checkout.
-pub const REVISION: &str = env!("HARNESS_REVISION");
+use harness::event::Environment;
+use harness::{BUILD, REVISION};
 
 /// What `harness-worker doctor` tells.
 #[derive(Clone, Debug, Serialize)]
@@ -40,6 +36,7 @@ pub struct NamedDevice {
 
 /// Looks at this machine.
 pub fn doctor() -> Doctor {
+    torch_ext::load_cuda();
     let cuda = (0..tch::Cuda::device_count().max(0) as usize).map(Device::Cuda);
     let devices = std::iter::once(Device::Cpu).chain(cuda);
     Doctor {
@@ -87,6 +84,7 @@ pub fn device(text: &str) -> Result<Device, String> {
             ));
         }
     };
+    torch_ext::load_cuda();
     let found = tch::Cuda::device_count().max(0) as usize;
     if index < found {
         Ok(Device::Cuda(index))

@@ -6,17 +6,18 @@ use anyhow::{Context, Result, bail, ensure};
 use optim::{Accumulated, Numbers, Optimizer, Options, Record, Share};
 use tch::{Device, Kind, Tensor};
 
-use crate::content::sha256_of_folder;
-use crate::event::{Event, Observation, Outcome};
+use crate::machine;
 use crate::models::{Vit, VitConfig};
-use crate::plan::{DataSpec, Job, ModelSpec, RunSpec};
-use crate::seed::{SplitMix, derive};
-use crate::suite::{
-    Input, Length, Measure, MethodEntry, ModelConfig, ModelType, Precision, Selection, Training,
-};
 use crate::tasks::images::ImageTask;
 use crate::tasks::{Batch, Task};
-use crate::{machine, suite};
+use harness::content::sha256_of_folder;
+use harness::event::{Event, Observation, Outcome};
+use harness::plan::{DataSpec, Job, ModelSpec, RunSpec};
+use harness::seed::{SplitMix, derive};
+use harness::suite;
+use harness::suite::{
+    Input, Length, Measure, MethodEntry, ModelConfig, ModelType, Precision, Selection, Training,
+};
 
 /// Updates between two looks at the loss are at least this many, and so many that a run has at most
 /// [`LOOKS`] of them. Looking waits for the device.
@@ -84,10 +85,18 @@ struct Trained {
     distance: Option<f64>,
 }
 
+/// Plain data of a suite as the optimizer's own type: `methods` and `optim` are one source, built without and with
+/// libtorch.
+fn own<T: serde::de::DeserializeOwned>(data: &impl serde::Serialize) -> T {
+    serde_json::to_value(data)
+        .and_then(serde_json::from_value)
+        .expect("one source, one form")
+}
+
 /// The training loop. The inner error is an outcome that ends the run early.
 fn fit(
     spec: &RunSpec,
-    method: &optim::Method,
+    method: &methods::Method,
     training: &Training,
     task: &Task,
     device: Device,
@@ -104,7 +113,7 @@ fn fit(
         .map(|length| updates(length, per_epoch));
 
     let options = Options {
-        schedule: training.schedule.clone(),
+        schedule: own(&training.schedule),
         length: optim::Length {
             updates: steps,
             epoch: per_epoch,
@@ -115,8 +124,8 @@ fn fit(
         ..Options::default()
     };
     let mut optimizer = Optimizer::new(
-        method.clone(),
-        training.base.clone(),
+        own(method),
+        own(&training.base),
         options,
         task.weights().named(),
     )?;

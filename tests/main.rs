@@ -2,15 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-mod golden_vit;
 mod judge;
+mod plan;
 mod report;
+mod smoke;
 
 mod schedule;
 mod show;
 mod stats;
 mod store;
 mod suite;
+mod tidy;
 
 /// Compares `text` with a file of `tests/snapshots`; writes the file instead when `UPDATE_SNAPSHOTS` is set.
 fn snapshot(name: &str, text: &str) {

@@ -1,6 +1,6 @@
 //! `harness methods`: what each method does, from the same types and doc comments the suite language is made of.
 
-use optim::Method;
+use methods::Method;
 use serde_json::{Value, json};
 
 use super::{BadInput, Exit, print_json};

@@ -5,7 +5,7 @@ use tch::{Device, Tensor};
 
 use super::config::{ConfigError, Keys};
 use super::weights::{Init, Parameter, Weights};
-use crate::suite::ModelConfig;
+use harness::suite::ModelConfig;
 
 /// Keys of a ViT's `config.json` that do not change what is computed here: they describe where the file came from,
 /// name labels, or belong to the pooler and the decoder that a classifier lacks.

@@ -32,8 +32,7 @@ pub use slot::{Slot, Slots};
 pub use told::{Failure, Summary, Told, What};
 pub use worker::worker_path;
 
-/// Hash of the sources this program was built from; a worker must be of the same.
-pub const BUILD: Option<&str> = option_env!("HARNESS_BUILD");
+pub use crate::BUILD;
 
 /// How often the store is asked for runs of other supervisors.
 const POLL: Duration = Duration::from_millis(200);

@@ -168,11 +168,10 @@ fn listen(
 fn hear(event: &Event, log: &File, heard: &mut Heard) -> io::Result<()> {
     match event {
         Event::Started(environment) => {
-            if BUILD.is_some_and(|ours| environment.build != ours) {
+            if environment.build != BUILD {
                 heard.fault = Some(format!(
                     "the worker was built from other sources ({}) than this program ({}); run `cargo build`",
-                    environment.build,
-                    BUILD.unwrap_or_default()
+                    environment.build, BUILD
                 ));
             }
             heard.environment = Some(environment.clone());

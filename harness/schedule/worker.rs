@@ -57,7 +57,7 @@ fn build(folder: &Path) -> Result<()> {
         None => return Ok(()),
     };
     let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--bin", NAME, "--profile", profile]);
+    command.args(["build", "--quiet", "--package", NAME, "--profile", profile]);
     command.current_dir(env!("CARGO_MANIFEST_DIR"));
     let status = command
         .status()

@@ -4,7 +4,7 @@
 //! reader in [`super::check`] and the completion of editors; their doc comments are its documentation.
 
 use indexmap::IndexMap;
-use optim::{Base, Method, Schedule};
+use methods::{Base, Method, Schedule};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -284,7 +284,10 @@ impl<'a> Sense<'a> {
                 Length::Steps(steps) => steps,
                 Length::Epochs(_) => u64::MAX,
             };
-            if let Err(error) = training.schedule.check(optim::Length { updates, epoch: 1 }) {
+            if let Err(error) = training
+                .schedule
+                .check(methods::Length { updates, epoch: 1 })
+            {
                 self.problem(&format!("{at}/schedule"), error.to_string());
             }
             if training.no_decay.iter().any(String::is_empty) {
@@ -300,7 +303,13 @@ impl<'a> Sense<'a> {
         for (name, method) in &self.file.methods {
             if let MethodEntry::Trained(method) = method {
                 if let Err(error) = method.check() {
-                    self.problem(&format!("/methods/{name}"), error.to_string());
+                    let knob = match &error {
+                        methods::Error::Knob { name: knob, .. } => {
+                            format!("/methods/{name}/{knob}")
+                        }
+                        _ => format!("/methods/{name}"),
+                    };
+                    self.problem(&knob, error.to_string());
                 }
             }
         }

@@ -12,7 +12,7 @@ use torch_ext::Autocast;
 
 use super::{Batch, Evaluation, resize};
 use crate::models::Vit;
-use crate::suite::{Augmentation, Images, Precision, VitNoise};
+use harness::suite::{Augmentation, Images, Precision, VitNoise};
 
 /// Examples per forward pass of an evaluation. A constant, because the order of a sum decides its last digit.
 const EVALUATION_BATCH: usize = 250;

@@ -7,7 +7,7 @@ use optim::{Output, Pass};
 use tch::Tensor;
 
 use crate::models::Weights;
-use crate::suite::Measure;
+use harness::suite::Measure;
 
 /// A network on the data of its task.
 #[derive(Debug)]

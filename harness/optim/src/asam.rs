@@ -1,13 +1,13 @@
 //! ASAM: adaptive sharpness-aware minimisation (Kwon et al., 2021).
 
+use crate::{Error, check::at_least, data::data, knobs::Adaptive};
+#[cfg(feature = "torch")]
 use crate::{
-    Error, ascent,
-    check::at_least,
-    data::data,
-    knobs::Adaptive,
+    ascent,
     update::{Input, Update},
 };
 
+#[cfg(feature = "torch")]
 pub(crate) fn step(knobs: &Asam, u: &mut Update) -> Result<(), Error> {
     // g = grad L(theta)
     let found = u.gradient(Input::Clean)?;

@@ -1,13 +1,18 @@
 //! ASAM on a penalised objective: the paper's combinations.
 
 use crate::{
-    Error, ascent,
+    Error,
     check::{at_least, range},
     data::data,
     knobs::{Adaptive, Divergence, InputNoise, PrevSnapshot, TargetMode},
+};
+#[cfg(feature = "torch")]
+use crate::{
+    ascent,
     update::{Graph, Region, Target, Update},
 };
 
+#[cfg(feature = "torch")]
 pub(crate) fn trpo(knobs: &AsamTrpo, u: &mut Update) -> Result<(), Error> {
     // The target p(x; theta_{t-1}) is computed once.
     let region = Region::penalty(
@@ -24,6 +29,7 @@ pub(crate) fn trpo(knobs: &AsamTrpo, u: &mut Update) -> Result<(), Error> {
     )
 }
 
+#[cfg(feature = "torch")]
 pub(crate) fn mesa(knobs: &AsamMesa, u: &mut Update) -> Result<(), Error> {
     // The target p(x; theta_ema) is computed once.
     let region = Region::penalty(
@@ -40,6 +46,7 @@ pub(crate) fn mesa(knobs: &AsamMesa, u: &mut Update) -> Result<(), Error> {
     )
 }
 
+#[cfg(feature = "torch")]
 pub(crate) fn r3f(knobs: &AsamR3f, u: &mut Update) -> Result<(), Error> {
     // The noised forward pass is repeated at theta + eps, with the same z or another one.
     let draws = knobs.noise_draws as usize;
@@ -59,6 +66,7 @@ pub(crate) fn r3f(knobs: &AsamR3f, u: &mut Update) -> Result<(), Error> {
 }
 
 /// ASAM with L replaced by J = L + lambda D in both passes.
+#[cfg(feature = "torch")]
 fn step(
     u: &mut Update,
     first: Region,

@@ -26,6 +26,7 @@ pub enum Error {
     #[error("saved state: {0}")]
     State(String),
     /// libtorch refused.
+    #[cfg(feature = "torch")]
     #[error(transparent)]
     Torch(#[from] torch_ext::Error),
 }
@@ -38,6 +39,7 @@ impl Error {
         }
     }
 
+    #[cfg(feature = "torch")]
     pub(crate) fn parameter(name: &str, why: impl Into<String>) -> Self {
         Self::Parameter {
             name: name.to_owned(),

@@ -1,13 +1,14 @@
 //! Fisher SAM (Kim et al., 2022).
 
+use crate::{Error, data::data, knobs::Fisher};
+#[cfg(feature = "torch")]
 use crate::{
-    Error, FisherEstimator,
+    FisherEstimator,
     ascent::{self, Information},
-    data::data,
-    knobs::Fisher,
     update::{Input, Update},
 };
 
+#[cfg(feature = "torch")]
 pub(crate) fn step(knobs: &Fsam, u: &mut Update) -> Result<(), Error> {
     let fisher = &knobs.fisher;
     // g = grad L(theta)

@@ -1,13 +1,15 @@
 //! MESA: a penalty towards the moving average of the weights (Du et al., 2022).
 
+#[cfg(feature = "torch")]
+use crate::update::{Region, Target, Update};
 use crate::{
     Error,
     check::{at_least, range},
     data::data,
     knobs::{Divergence, TargetMode},
-    update::{Region, Target, Update},
 };
 
+#[cfg(feature = "torch")]
 pub(crate) fn step(knobs: &Mesa, u: &mut Update) -> Result<(), Error> {
     // D = KL(p(x; theta_ema) || p(x; theta_t));  g = grad (L + lambda D)
     let target = Target::Stored(knobs.target_mode);

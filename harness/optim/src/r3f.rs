@@ -1,13 +1,15 @@
 //! R3F: robust representations from regularised fine-tuning (Aghajanyan et al., 2021).
 
+#[cfg(feature = "torch")]
+use crate::update::{Graph, Region, Target, Update};
 use crate::{
     Error,
     check::at_least,
     data::data,
     knobs::{Divergence, InputNoise, TargetMode},
-    update::{Graph, Region, Target, Update},
 };
 
+#[cfg(feature = "torch")]
 pub(crate) fn step(knobs: &R3f, u: &mut Update) -> Result<(), Error> {
     // D = KL(p(x + z; theta) || p(x; theta));  g = grad (L + lambda D)
     let target = Target::Noised {

@@ -1,13 +1,18 @@
 //! SAM: sharpness-aware minimisation (Foret et al., 2021).
 
 use crate::{
-    Error, ascent,
+    Error,
     check::at_least,
     data::data,
     knobs::{Perturbation, Restore},
+};
+#[cfg(feature = "torch")]
+use crate::{
+    ascent,
     update::{Input, Update},
 };
 
+#[cfg(feature = "torch")]
 pub(crate) fn step(knobs: &Sam, u: &mut Update) -> Result<(), Error> {
     // g = grad L(theta)
     let found = u.gradient(Input::Clean)?;

@@ -1,13 +1,18 @@
 //! TRAM: ASAM whose radius is a trust-region distance (algorithm 1 of the paper).
 
 use crate::{
-    Error, ascent,
+    Error,
     check::{at_least, positive},
     data::data,
     knobs::{Adaptive, Divergence, InputNoise, PrevSnapshot, SecondPassInput, TargetMode},
+};
+#[cfg(feature = "torch")]
+use crate::{
+    ascent,
     update::{Graph, Input, Region, Target, Update},
 };
 
+#[cfg(feature = "torch")]
 pub(crate) fn theta_prev(knobs: &TramThetaPrev, u: &mut Update) -> Result<(), Error> {
     // target = p(x; theta_{t-1})
     let region = Region::measured(&knobs.divergence, Target::Stored(knobs.target_mode));
@@ -21,6 +26,7 @@ pub(crate) fn theta_prev(knobs: &TramThetaPrev, u: &mut Update) -> Result<(), Er
     )
 }
 
+#[cfg(feature = "torch")]
 pub(crate) fn theta_0(knobs: &TramTheta0, u: &mut Update) -> Result<(), Error> {
     // target = p(x; theta_0)
     let region = Region::measured(&knobs.divergence, Target::Stored(knobs.target_mode));
@@ -34,6 +40,7 @@ pub(crate) fn theta_0(knobs: &TramTheta0, u: &mut Update) -> Result<(), Error> {
     )
 }
 
+#[cfg(feature = "torch")]
 pub(crate) fn x(knobs: &TramX, u: &mut Update) -> Result<(), Error> {
     // target = p(x + z; theta_t)
     let replay = knobs.second_pass_input == SecondPassInput::Noised;
@@ -61,6 +68,7 @@ pub(crate) fn x(knobs: &TramX, u: &mut Update) -> Result<(), Error> {
 }
 
 /// Algorithm 1.
+#[cfg(feature = "torch")]
 fn step(
     u: &mut Update,
     region: Region,

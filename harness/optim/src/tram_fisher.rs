@@ -1,13 +1,18 @@
 //! TRAM-Fisher: Fisher SAM with the information taken on noised input (algorithm 2 of the paper).
 
 use crate::{
-    Error, FisherEstimator,
-    ascent::{self, Information},
+    Error,
     data::data,
     knobs::{Fisher, InputNoise},
+};
+#[cfg(feature = "torch")]
+use crate::{
+    FisherEstimator,
+    ascent::{self, Information},
     update::{Input, Update},
 };
 
+#[cfg(feature = "torch")]
 pub(crate) fn step(knobs: &TramFisher, u: &mut Update) -> Result<(), Error> {
     let fisher = &knobs.fisher;
     // g = grad L(theta), or grad L(x + z; theta) where two passes must do

@@ -1,13 +1,15 @@
 //! TRPO's constraint as a penalty (after Schulman et al., 2015).
 
+#[cfg(feature = "torch")]
+use crate::update::{Region, Target, Update};
 use crate::{
     Error,
     check::at_least,
     data::data,
     knobs::{Divergence, PrevSnapshot, TargetMode},
-    update::{Region, Target, Update},
 };
 
+#[cfg(feature = "torch")]
 pub(crate) fn step(knobs: &Trpo, u: &mut Update) -> Result<(), Error> {
     // D = KL(p(x; theta_{t-1}) || p(x; theta_t));  g = grad (L + lambda D)
     let target = Target::Stored(knobs.target_mode);

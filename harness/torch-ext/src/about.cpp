@@ -26,6 +26,12 @@ void tx_set_threads(int intra, int inter) {
 
 // The driver's own name of the n-th visible CUDA device. Asks the driver directly, so that no CUDA
 // header is needed to compile this. False when there is no driver or no such device.
+// A linker drops a library that no symbol asks for, and nothing asks for the CUDA half of libtorch by name: it
+// registers itself when it is loaded.
+bool tx_load_cuda() {
+  return dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) != nullptr;
+}
+
 bool tx_cuda_name(int index, char *out, int len) {
   void *driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
   if (!driver)

@@ -6,6 +6,7 @@ unsafe extern "C" {
     fn tx_version() -> *const c_char;
     fn tx_cpu_capability() -> *const c_char;
     fn tx_set_threads(intra: c_int, inter: c_int);
+    fn tx_load_cuda() -> bool;
     fn tx_cuda_name(index: c_int, out: *mut c_char, len: c_int) -> bool;
 }
 
@@ -29,6 +30,13 @@ pub fn cpu_capability() -> String {
 pub fn set_threads(within: usize, between: usize) {
     // SAFETY: plain values; the shim catches.
     unsafe { tx_set_threads(within as c_int, between as c_int) }
+}
+
+/// Loads the CUDA half of libtorch, which registers its kernels; false where this libtorch has none. Costs some tenths
+/// of a second once, so only who may use a device should ask.
+pub fn load_cuda() -> bool {
+    // SAFETY: loads a library of libtorch's own; a second call finds it loaded.
+    unsafe { tx_load_cuda() }
 }
 
 /// The name of the `index`-th visible CUDA device, as the driver says it; none without one.

@@ -14,7 +14,7 @@ mod memory;
 mod rng;
 pub mod sweep;
 
-pub use about::{cpu_capability, cuda_name, set_threads, version};
+pub use about::{cpu_capability, cuda_name, load_cuda, set_threads, version};
 pub use autocast::Autocast;
 pub use error::Error;
 pub use fused::{Adam, Sgd, fused_adam, fused_sgd};

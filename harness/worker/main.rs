@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use harness::event::{Event, Outcome};
 use harness::plan::Job;
-use harness::{machine, train};
+use training::{machine, train};
 
 /// Exit status when standard input ended before the run did.
 const ORPHANED: libc::c_int = 3;
@@ -42,7 +42,7 @@ enum Command {
 }
 
 fn version() -> &'static str {
-    concat!(env!("CARGO_PKG_VERSION"), " build ", env!("HARNESS_BUILD"))
+    Box::leak(format!("{} build {}", env!("CARGO_PKG_VERSION"), harness::BUILD).into_boxed_str())
 }
 
 fn main() -> ExitCode {

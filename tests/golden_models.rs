@@ -4,11 +4,11 @@
 
 use std::path::PathBuf;
 
-use harness::models::{Vit, VitConfig};
 use harness::suite::ModelConfig;
-use harness::tasks::images::{Shape, decode};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
+use training::models::{Vit, VitConfig};
+use training::tasks::images::{Shape, decode};
 
 const LOGITS: f64 = 5e-5;
 const LOSS: f64 = 1e-5;
@@ -17,7 +17,9 @@ const GRADIENTS: f64 = 1e-4;
 fn folder() -> PathBuf {
     let models = std::env::var_os("HARNESS_GOLDEN_MODELS").map(PathBuf::from);
     models
-        .unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/models"))
+        .unwrap_or_else(|| {
+            PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/models")
+        })
         .join("vit-tiny")
 }
 
