@@ -1,5 +1,6 @@
 //! What the worker links and the supervisor does not: networks, data, the training loop, all on libtorch.
 
+pub mod bench;
 pub mod machine;
 pub mod models;
 pub mod tasks;

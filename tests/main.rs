@@ -1,6 +1,7 @@
 //! One program for all integration tests: a module per part of the harness.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 mod judge;
 mod plan;
@@ -45,4 +46,28 @@ fn shipped_suites() -> Vec<PathBuf> {
     }
     assert!(!found.is_empty());
     found
+}
+
+/// Python with the packages that `make python` provides, if it has `package`; CI must have it.
+fn python(package: &str) -> Option<Command> {
+    let command = || {
+        let mut python = Command::new("python3");
+        python.env(
+            "PYTHONPATH",
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("target/python"),
+        );
+        python
+    };
+    let has = command()
+        .args(["-c", &format!("import {package}")])
+        .output();
+    if has.is_ok_and(|output| output.status.success()) {
+        return Some(command());
+    }
+    assert!(
+        std::env::var_os("CI").is_none(),
+        "CI has Python's {package}: `make python` provides it"
+    );
+    eprintln!("skipped: Python's {package} is not there; `make python` provides it");
+    None
 }

@@ -156,27 +156,11 @@ fn a_second_run_has_nothing_to_do_and_the_table_is_what_the_parquet_says() {
         .unwrap();
     fs::write(place.0.join("plan.json"), &plan.stdout).unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut python = Command::new("python3");
-    python
-        .env("PYTHONPATH", root.join("target/python"))
-        .current_dir(&place.0);
-    if !python
-        .args(["-c", "import polars"])
-        .output()
-        .is_ok_and(|output| output.status.success())
-    {
-        assert!(
-            std::env::var_os("CI").is_none(),
-            "CI has Python's polars: `make python` provides it"
-        );
-        eprintln!("skipped: Python's polars is not there; `make python` provides it");
+    let Some(mut python) = crate::python("polars") else {
         return;
-    }
-    let mut python = Command::new("python3");
-    python
-        .env("PYTHONPATH", root.join("target/python"))
-        .current_dir(&place.0);
+    };
     let recomputed = python
+        .current_dir(&place.0)
         .arg(root.join("tests/recompute.py"))
         .args(["plan.json", "store", "reports/smoke/cells.csv"])
         .output()

@@ -188,3 +188,43 @@ fn deep_nesting_is_an_error_and_not_a_crash() {
     assert!(parse(&"[".repeat(100_000)).is_err());
     assert!(parse(&"a: {".repeat(100_000)).is_err());
 }
+
+/// What an editor does: a general YAML reader, then the published schema, by a validator that is not ours.
+#[test]
+fn every_shipped_suite_satisfies_the_schema_by_pythons_validator() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let Some(mut python) = crate::python("jsonschema") else {
+        return;
+    };
+    let folder = std::env::temp_dir().join(format!("harness-schema-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let schema = folder.join("schema.json");
+    std::fs::write(&schema, suite::schema().to_string()).unwrap();
+    let options = serde_yaml::options! { strict_booleans: true };
+    for path in crate::shipped_suites() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let value: serde_json::Value =
+            serde_yaml::from_str_with_options(&text, options.clone()).unwrap();
+        let instance = folder.join("suite.json");
+        std::fs::write(&instance, value.to_string()).unwrap();
+        let script = "import json, sys, jsonschema\n\
+                      schema, suite = (json.load(open(path)) for path in sys.argv[1:])\n\
+                      jsonschema.Draft202012Validator.check_schema(schema)\n\
+                      jsonschema.Draft202012Validator(schema).validate(suite)\n\
+                      suite['methods']['SAM']['sigma'] = 1\n\
+                      assert not jsonschema.Draft202012Validator(schema).is_valid(suite), 'a knob too many is accepted'";
+        let output = python
+            .current_dir(root)
+            .args(["-c", script])
+            .args([&schema, &instance])
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}: {}",
+            path.display(),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}

@@ -36,6 +36,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     (
         "tch",
         &[
+            "bench",
             "machine",
             "models",
             "tasks",
@@ -46,7 +47,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
         ],
     ),
     ("indicatif", &["show"]),
-    ("clap", &["commands", "main", "worker"]),
+    ("clap", &["bench", "commands", "main", "worker"]),
 ];
 
 /// The text of every source under `harness/`, by the module or package it belongs to.

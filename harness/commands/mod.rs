@@ -97,6 +97,13 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Time a step of every method on this machine, beside what its passes alone would cost
+    #[command(trailing_var_arg = true, allow_hyphen_values = true)]
+    Bench {
+        /// `vit-tiny`, `gpt-small` or `gpt-base`, then --method, --rounds, --threads, --json
+        #[arg(required = true, value_name = "NETWORK [OPTIONS]")]
+        arguments: Vec<String>,
+    },
     /// Print the JSON Schema of the suite language
     Schema,
     /// Say what was found on this machine, and what is missing
@@ -229,6 +236,7 @@ pub fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
             output,
         } => report::report(&read(&suites.paths)?, &store.store, &out, output.json),
         Command::Methods { name, output } => methods::methods(name.as_deref(), output.json),
+        Command::Bench { arguments } => bench(&arguments),
         Command::Schema => {
             print_json(&suite::schema())?;
             Ok(Exit::Success)
@@ -244,6 +252,20 @@ pub fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
             Ok(Exit::Success)
         }
     }
+}
+
+/// Only the worker has libtorch, so it is what times the methods.
+fn bench(arguments: &[String]) -> anyhow::Result<Exit> {
+    let status = std::process::Command::new(crate::schedule::worker_path()?)
+        .arg("bench")
+        .args(arguments)
+        .status()?;
+    Ok(match status.code() {
+        Some(0) => Exit::Success,
+        // How clap says that the arguments are wrong.
+        Some(2) => Exit::BadInput,
+        _ => Exit::Unexpected,
+    })
 }
 
 /// Reads all suites, or tells everything that is wrong with any of them.

@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use harness::event::{Event, Outcome};
 use harness::plan::Job;
-use training::{machine, train};
+use training::{bench, machine, train};
 
 /// Exit status when standard input ended before the run did.
 const ORPHANED: libc::c_int = 3;
@@ -37,6 +37,31 @@ enum Command {
         /// Existing folder for the final weights
         out: PathBuf,
     },
+    /// Time the methods on this machine
+    Bench {
+        /// The network
+        network: bench::Network,
+        /// Only these methods
+        #[arg(long)]
+        method: Vec<String>,
+        /// Rounds per method; the fastest counts
+        #[arg(long, default_value_t = 7)]
+        rounds: usize,
+        /// Threads to compute with
+        #[arg(long, default_value_t = 1)]
+        threads: usize,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make three steps and print the largest resident memory in bytes
+    #[command(hide = true)]
+    Peak {
+        /// The network
+        network: bench::Network,
+        /// The method
+        method: String,
+    },
     /// Say which libtorch and devices there are, as one JSON object
     Doctor,
 }
@@ -49,6 +74,26 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Run { job, out } => run(&job, &out),
         Command::Doctor => doctor(),
+        Command::Bench {
+            network,
+            method,
+            rounds,
+            threads,
+            json,
+        } => {
+            torch_ext::set_threads(threads, 1);
+            bench::table(network, &method, rounds).and_then(|table| {
+                if json {
+                    println!("{}", serde_json::to_string_pretty(&table)?);
+                } else {
+                    print!("{table}");
+                }
+                Ok(())
+            })
+        }
+        Command::Peak { network, method } => {
+            bench::peak(network, &method).map(|bytes| println!("{bytes}"))
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

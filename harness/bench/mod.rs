@@ -1,0 +1,281 @@
+//! `harness bench`: what a step of every method costs on this machine, beside what its passes alone would cost.
+//!
+//! Times are taken in turn within one process, method and base optimizer alternating, and the fastest of the rounds
+//! counts: it is what other work on the machine disturbs least. Compare ratios of one run, never times of two.
+
+mod gpt;
+
+use std::cell::RefCell;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use optim::{Adam, Base, Method, Optimizer, Options, Output, Pass};
+use serde::{Deserialize, Serialize};
+use tch::{Device, Kind, Tensor};
+
+use crate::models::{Vit, VitConfig};
+use gpt::Gpt;
+
+/// A network to time, with random weights and one random batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Network {
+    /// Vision transformer, 4 layers of width 64, 16 images of 32 x 32.
+    VitTiny,
+    /// GPT-2 with 4 layers of width 256 (16M parameters), 2 blocks of 64 tokens.
+    GptSmall,
+    /// GPT-2 base (124M parameters), 1 block of 64 tokens.
+    GptBase,
+}
+
+impl Network {
+    /// Its name on the command line.
+    pub fn name(self) -> String {
+        self.to_possible_value()
+            .expect("no network is hidden")
+            .get_name()
+            .to_string()
+    }
+}
+
+/// What one method's step costs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Row {
+    /// The method.
+    pub method: String,
+    /// Seconds of one step.
+    pub seconds: f64,
+    /// Seconds of a step over seconds of the base optimizer's.
+    pub ratio: f64,
+    /// That ratio for nF F + nB B + U, the passes and one base update alone.
+    pub passes_ratio: f64,
+    /// By how many percent the step exceeds its passes.
+    pub over_percent: f64,
+    /// Largest resident memory of a process that makes three steps, in bytes.
+    pub peak_bytes: u64,
+}
+
+/// All rows with what they were measured on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Table {
+    /// The network.
+    pub network: String,
+    /// Its trainable parameters.
+    pub parameters: u64,
+    /// Threads libtorch computed with.
+    pub threads: usize,
+    /// Rounds per method; the fastest counts.
+    pub rounds: usize,
+    /// A row a method, the base optimizer (Adam) first.
+    pub rows: Vec<Row>,
+}
+
+enum Built {
+    Vit {
+        vit: Box<Vit>,
+        pixels: Tensor,
+        labels: Tensor,
+    },
+    Gpt {
+        gpt: Gpt,
+        ids: Tensor,
+    },
+}
+
+impl Built {
+    fn new(network: Network) -> Result<Built> {
+        tch::manual_seed(2);
+        let gpt = |layers, width, batch: i64, length: i64| Built::Gpt {
+            gpt: Gpt::new(layers, width, 50257, length),
+            ids: Tensor::randint(50257, [batch, length], (Kind::Int64, Device::Cpu)),
+        };
+        Ok(match network {
+            Network::GptSmall => gpt(4, 256, 2, 64),
+            Network::GptBase => gpt(12, 768, 1, 64),
+            Network::VitTiny => {
+                let config = serde_json::json!({
+                    "model_type": "vit", "hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4,
+                    "intermediate_size": 256, "image_size": 32, "patch_size": 8, "num_labels": 10,
+                });
+                let config = VitConfig::read(&serde_json::from_value(config)?)?;
+                Built::Vit {
+                    vit: Box::new(Vit::new(config, 2, Device::Cpu)?),
+                    pixels: Tensor::randn([16, 3, 32, 32], (Kind::Float, Device::Cpu)),
+                    labels: Tensor::randint(10, [16], (Kind::Int64, Device::Cpu)),
+                }
+            }
+        })
+    }
+
+    fn parameters(&self) -> Vec<(String, Tensor)> {
+        match self {
+            Built::Vit { vit, .. } => vit.weights.named(),
+            Built::Gpt { gpt, .. } => gpt.parameters(),
+        }
+    }
+
+    fn forward(&self, pass: &Pass) -> Output {
+        match self {
+            Built::Vit {
+                vit,
+                pixels,
+                labels,
+            } => {
+                let logits = vit.forward(&pass.noise.apply(pixels), pass.train);
+                Output {
+                    loss: logits.cross_entropy_for_logits(labels),
+                    logits,
+                }
+            }
+            Built::Gpt { gpt, ids } => gpt.forward(ids, &pass.noise),
+        }
+    }
+}
+
+fn optimizer(method: &Method, built: &Built) -> Result<Optimizer> {
+    Ok(Optimizer::new(
+        method.clone(),
+        Base::Adam(Adam::default()),
+        Options::default(),
+        built.parameters(),
+    )?)
+}
+
+/// Times every method whose name is in `only`, all when it is empty.
+pub fn table(network: Network, only: &[String], rounds: usize) -> Result<Table> {
+    let chosen = |method: &Method| only.is_empty() || only.iter().any(|name| name == method.name());
+    let parameters = Built::new(network)?
+        .parameters()
+        .iter()
+        .map(|(_, weight)| weight.numel() as u64)
+        .sum();
+    let mut rows = Vec::new();
+    for method in Method::all().into_iter().filter(chosen) {
+        rows.push(row(network, method, rounds)?);
+    }
+    Ok(Table {
+        network: network.name(),
+        parameters,
+        threads: tch::get_num_threads() as usize,
+        rounds,
+        rows,
+    })
+}
+
+fn row(network: Network, method: Method, rounds: usize) -> Result<Row> {
+    let passes = method.passes();
+    let (built, plain_built) = (Built::new(network)?, Built::new(network)?);
+    let mut stepping = optimizer(&method, &built)?;
+    let mut plain = optimizer(&Method::all().remove(0), &plain_built)?;
+    let first_weight = plain_built.parameters().remove(0).1;
+    let (mut step, mut base) = (Vec::new(), Vec::new());
+    let (forward, backward) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
+    for _ in 0..=rounds {
+        step.push(seconds(|| {
+            stepping.step(&|pass: &Pass| built.forward(pass)).map(drop)
+        })?);
+        base.push(seconds(|| {
+            plain
+                .step(&|pass: &Pass| plain_built.forward(pass))
+                .map(drop)
+        })?);
+        plain.step(&|pass: &Pass| {
+            let start = Instant::now();
+            let output = plain_built.forward(pass);
+            forward.borrow_mut().push(start.elapsed().as_secs_f64());
+            let start = Instant::now();
+            output.loss.backward();
+            backward.borrow_mut().push(start.elapsed().as_secs_f64());
+            // The optimizer still needs a loss; this one has no network behind it.
+            Output {
+                loss: first_weight.sum(Kind::Float),
+                logits: output.logits.detach(),
+            }
+        })?;
+    }
+    // The first round warms up.
+    let fastest = |times: &[f64]| times[1..].iter().copied().fold(f64::INFINITY, f64::min);
+    let (step, base) = (fastest(&step), fastest(&base));
+    let (f, b) = (fastest(&forward.borrow()), fastest(&backward.borrow()));
+    let alone =
+        f64::from(passes.forward) * f + f64::from(passes.backward) * b + (base - f - b).max(0.0);
+    Ok(Row {
+        method: method.name().to_string(),
+        seconds: step,
+        ratio: step / base,
+        passes_ratio: alone / base,
+        over_percent: 100.0 * (step / alone - 1.0),
+        peak_bytes: peak_of(network, method.name())?,
+    })
+}
+
+fn seconds(body: impl FnOnce() -> Result<(), optim::Error>) -> Result<f64> {
+    let start = Instant::now();
+    body()?;
+    Ok(start.elapsed().as_secs_f64())
+}
+
+/// Largest resident memory of a process of its own, which makes three steps and nothing else.
+fn peak_of(network: Network, method: &str) -> Result<u64> {
+    let program = std::env::current_exe()?;
+    let output = Command::new(program)
+        .args(["peak", &network.name(), method])
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.trim().parse().with_context(|| {
+        format!(
+            "measuring memory: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        )
+    })
+}
+
+/// Makes three steps and returns the largest resident memory of this process, in bytes.
+pub fn peak(network: Network, method: &str) -> Result<u64> {
+    let method = Method::all()
+        .into_iter()
+        .find(|known| known.name() == method);
+    let built = Built::new(network)?;
+    let mut optimizer = optimizer(&method.context("no such method")?, &built)?;
+    for _ in 0..3 {
+        optimizer.step(&|pass: &Pass| built.forward(pass))?;
+    }
+    // SAFETY: plain data that the call fills.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: `usage` is valid for writing.
+    unsafe { libc::getrusage(libc::RUSAGE_SELF, &mut usage) };
+    Ok(usage.ru_maxrss as u64 * 1024)
+}
+
+impl std::fmt::Display for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(
+            f,
+            "{}, {} parameters, {} threads, fastest of {} rounds",
+            self.network, self.parameters, self.threads, self.rounds
+        )?;
+        writeln!(
+            f,
+            "passes: the ratio of nF F + nB B + U to F + B + U, with F, B and U measured in the same run\n"
+        )?;
+        writeln!(
+            f,
+            "{:<16} {:>9} {:>7} {:>7} {:>7} {:>9}",
+            "method", "ms", "ratio", "passes", "over", "peak MiB"
+        )?;
+        for row in &self.rows {
+            writeln!(
+                f,
+                "{:<16} {:>9.2} {:>7.2} {:>7.2} {:>6.1}% {:>9.0}",
+                row.method,
+                1e3 * row.seconds,
+                row.ratio,
+                row.passes_ratio,
+                row.over_percent,
+                row.peak_bytes as f64 / f64::from(1 << 20)
+            )?;
+        }
+        Ok(())
+    }
+}
