@@ -15,7 +15,9 @@ pub struct Doctor {
     pub build: &'static str,
     /// Version of libtorch.
     pub libtorch: String,
-    /// Whether this libtorch can use a CUDA device here.
+    /// Whether this libtorch has kernels for CUDA devices.
+    pub cuda_kernels: bool,
+    /// Whether it can use a CUDA device here.
     pub cuda: bool,
     /// What a run may name as its device, with its own name.
     pub devices: Vec<NamedDevice>,
@@ -36,13 +38,14 @@ pub struct NamedDevice {
 
 /// Looks at this machine.
 pub fn doctor() -> Doctor {
-    torch_ext::load_cuda();
+    let cuda_kernels = torch_ext::load_cuda();
     let cuda = (0..tch::Cuda::device_count().max(0) as usize).map(Device::Cuda);
     let devices = std::iter::once(Device::Cpu).chain(cuda);
     Doctor {
         harness: env!("CARGO_PKG_VERSION"),
         build: BUILD,
         libtorch: torch_ext::version(),
+        cuda_kernels,
         cuda: tch::Cuda::is_available(),
         devices: devices
             .map(|device| NamedDevice {

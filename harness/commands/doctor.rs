@@ -146,17 +146,10 @@ fn print(found: &Value) {
                 let text = |key: &str| device[key].as_str().unwrap_or("");
                 line("device", format!("{} ({})", text("device"), text("name")));
             }
-            if worker["cuda"] != true {
-                let gpus = found["gpus"].as_array().map_or(0, Vec::len);
-                let advice = if gpus > 0 {
-                    format!(
-                        "not usable, though the driver shows {gpus}; `make cuda` provides a libtorch for it"
-                    )
-                } else {
-                    "none found; `make cuda` provides a libtorch for NVIDIA devices".to_string()
-                };
-                line("cuda", advice);
-            }
+            line(
+                "cuda",
+                cuda(worker, found["gpus"].as_array().map_or(0, Vec::len)),
+            );
         }
     }
     line("cores", found["cores"].to_string());
@@ -191,4 +184,23 @@ fn print(found: &Value) {
         "python",
         or(&found["python"], "not found; needed for set-up and tests"),
     );
+}
+
+/// What can be said of CUDA, and what to do about it.
+fn cuda(worker: &Value, gpus: usize) -> String {
+    match (worker["cuda_kernels"] == true, worker["cuda"] == true, gpus) {
+        (_, true, _) => "usable".into(),
+        (true, false, 0) => {
+            "this libtorch has kernels for it, but there is no NVIDIA device or driver".into()
+        }
+        (true, false, gpus) => {
+            format!("not usable, though the driver shows {gpus} devices: is the driver new enough?")
+        }
+        (false, false, 0) => {
+            "no device found; `make cuda` provides a libtorch for NVIDIA devices".into()
+        }
+        (false, false, gpus) => {
+            format!("the driver shows {gpus} devices; `make cuda` provides a libtorch for them")
+        }
+    }
 }
