@@ -241,11 +241,15 @@ pub fn peak(network: Network, method: &str) -> Result<u64> {
     for _ in 0..3 {
         optimizer.step(&|pass: &Pass| built.forward(pass))?;
     }
-    // SAFETY: plain data that the call fills.
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: `usage` is valid for writing.
-    unsafe { libc::getrusage(libc::RUSAGE_SELF, &mut usage) };
-    Ok(usage.ru_maxrss as u64 * 1024)
+    // Not getrusage: its maximum counts what the parent held when it started this process.
+    let status = std::fs::read_to_string("/proc/self/status")
+        .context("the peak of memory is read from /proc")?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .context("no VmHWM in /proc/self/status")?;
+    let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+    Ok(kibibytes * 1024)
 }
 
 impl std::fmt::Display for Table {
