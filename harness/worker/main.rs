@@ -70,7 +70,19 @@ fn version() -> &'static str {
     Box::leak(format!("{} build {}", env!("CARGO_PKG_VERSION"), harness::BUILD).into_boxed_str())
 }
 
+/// Lets the C library keep what it frees. By default every tensor of some megabytes is mapped and unmapped anew, and
+/// touching fresh pages cost a tenth to a quarter of a step of a small GPT-2 on CPU. Changes no bit.
+fn keep_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: two settings of the allocator, before any other thread runs.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_MAX, 0);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
+    }
+}
+
 fn main() -> ExitCode {
+    keep_freed_memory();
     let result = match Arguments::parse().command {
         Command::Run { job, out } => run(&job, &out),
         Command::Doctor => doctor(),
