@@ -8,6 +8,7 @@ pub mod commands;
 pub mod content;
 pub mod event;
 pub mod judge;
+pub mod layout;
 pub mod plan;
 pub mod report;
 pub mod schedule;

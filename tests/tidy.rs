@@ -17,6 +17,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("judge", &["event", "plan", "stats", "suite"]),
     // Effects. A schedule makes attempts in a store and shows nothing; who shows it only listens.
     ("content", &[]),
+    ("layout", &[]),
     ("store", &["event", "plan"]),
     ("schedule", &["event", "plan", "store"]),
     ("show", &["event", "plan", "schedule"]),
