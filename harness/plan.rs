@@ -22,6 +22,9 @@ pub struct RunSpec {
     pub model: ModelSpec,
     /// The data set.
     pub data: DataSpec,
+    /// The tokenizer of a text; none where it is the model's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<DataSpec>,
     /// How an example is read.
     pub input: Input,
     /// Portions to train on.
@@ -256,7 +259,7 @@ pub fn run_spec(suite: &Suite, task: &str, method: &str, seed: u64) -> RunSpec {
             )))
         }
     };
-    let data = match &task.data {
+    let source = |data: &Data| match data {
         Data::Hub(hub) => DataSpec::Hub(hub.clone()),
         Data::Folder(folder) => DataSpec::Folder {
             sha256: folder.sha256.clone(),
@@ -265,7 +268,8 @@ pub fn run_spec(suite: &Suite, task: &str, method: &str, seed: u64) -> RunSpec {
     let untrained = matches!(method, MethodEntry::Untrained(_));
     let spec = RunSpec {
         model,
-        data,
+        data: source(&task.data),
+        tokenizer: task.tokenizer.as_ref().map(source),
         input: task.input.clone(),
         train: task.train.clone(),
         select: task.select.clone(),

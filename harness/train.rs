@@ -380,6 +380,10 @@ fn open(job: &Job, model: Vit, device: Device) -> Result<Task> {
         &spec.train,
         &portions,
         precision,
+        match &spec.method {
+            MethodEntry::Trained(method) => method.vit_noise_at(),
+            MethodEntry::Untrained(_) => methods::VitNoiseAt::default(),
+        },
         device,
     )?))
 }

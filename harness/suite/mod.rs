@@ -5,7 +5,7 @@
 //! reports all it finds, with file, line and column. A [`Suite`] that exists refers only to names that exist.
 
 mod check;
-mod file;
+mod language;
 mod problem;
 mod reported;
 mod sense;
@@ -16,9 +16,12 @@ use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 
-pub use file::*;
+pub use language::*;
 pub use problem::{Problem, Problems, nearest};
 pub use reported::Reported;
+
+/// In place of a portion of the data: training itself.
+pub const TRAINING: &str = "training";
 
 /// One experiment family of a paper.
 #[derive(Clone, Debug)]
@@ -137,7 +140,7 @@ impl Measure {
         match self {
             Measure::Accuracy => "accuracy".into(),
             Measure::Loss => "loss".into(),
-            Measure::Distance => "distance".into(),
+            Measure::Distance => "mean_distance".into(),
             Measure::Perplexity(measure) => match measure.perplexity.perplexity_weighting {
                 PerplexityWeighting::PredictedTokens => "perplexity".into(),
                 PerplexityWeighting::BlockTokens => "perplexity(block_tokens)".into(),
@@ -179,13 +182,17 @@ pub fn locate(suite: &Suite) -> Result<BTreeMap<String, PathBuf>, Problems> {
         Model::Folder(folder) => Some((format!("/models/{name}"), folder)),
         _ => None,
     });
-    let data = suite
-        .tasks
-        .iter()
-        .filter_map(|(name, task)| match &task.data {
-            Data::Folder(folder) => Some((format!("/tasks/{name}/data"), folder)),
-            Data::Hub(_) => None,
-        });
+    let data = suite.tasks.iter().flat_map(|(name, task)| {
+        let sources = [
+            ("data", Some(&task.data)),
+            ("tokenizer", task.tokenizer.as_ref()),
+        ];
+        sources.map(|(key, source)| match source {
+            Some(Data::Folder(folder)) => Some((format!("/tasks/{name}/{key}"), folder)),
+            _ => None,
+        })
+    });
+    let data = data.flatten();
     let text = std::fs::read_to_string(&suite.path)
         .map_err(|error| Problems::unreadable(&suite.path, &error))?;
     let tree = yaml::parse(&text).map_err(|found| Problems::new(&suite.path, &text, found))?;

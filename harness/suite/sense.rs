@@ -261,6 +261,25 @@ impl<'a> Sense<'a> {
         self.problem(path, wrong);
     }
 
+    /// The distance is of training itself; everything else is of a portion of the data.
+    fn measurable(&mut self, path: &str, column: &MeasuredColumn) {
+        let Some(task) = self.file.tasks.get(&column.task) else {
+            return;
+        };
+        let metric = column.metric.as_ref().unwrap_or(&task.metric);
+        let Some(metric) = self.file.metrics.get(metric) else {
+            return;
+        };
+        let wrong = match (&metric.measure, column.on == TRAINING) {
+            (Measure::Distance, false) => {
+                "the distance is measured while training: write `training`"
+            }
+            (Measure::Distance, true) | (_, false) => return,
+            (_, true) => "`training` is no portion of the data",
+        };
+        self.problem(path, wrong);
+    }
+
     fn training(&mut self) {
         for (name, training) in &self.file.training {
             let at = format!("/training/{name}");
@@ -389,6 +408,7 @@ impl<'a> Sense<'a> {
                     }
                 }
                 self.portion(&format!("{at}/on"), &column.on);
+                self.measurable(&format!("{at}/on"), column);
             }
             Column::Mean(column) => {
                 for (k, id) in column.mean.iter().enumerate() {

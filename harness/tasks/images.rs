@@ -12,7 +12,8 @@ use torch_ext::Autocast;
 
 use super::{Batch, Evaluation, resize};
 use crate::models::Vit;
-use harness::suite::{Augmentation, Images, Precision, VitNoise};
+use harness::suite::{Augmentation, Images, Precision};
+use methods::VitNoiseAt;
 
 /// Examples per forward pass of an evaluation. A constant, because the order of a sum decides its last digit.
 const EVALUATION_BATCH: usize = 250;
@@ -307,6 +308,7 @@ pub struct ImageTask {
     pub train: ImageSet,
     portions: BTreeMap<String, ImageSet>,
     input: Images,
+    noise_at: VitNoiseAt,
     precision: Precision,
     device: Device,
 }
@@ -320,6 +322,7 @@ impl ImageTask {
         train: &[String],
         portions: &[String],
         precision: Precision,
+        noise_at: VitNoiseAt,
         device: Device,
     ) -> Result<Self, ImagesError> {
         if input.augmentation != Augmentation::None {
@@ -362,6 +365,7 @@ impl ImageTask {
             train,
             portions,
             input: input.clone(),
+            noise_at,
             precision,
             device,
         })
@@ -386,11 +390,11 @@ impl ImageTask {
     pub fn forward(&self, batch: &Batch, pass: &Pass) -> Output {
         let narrow = pass.example.map(|place| batch.part(place, 1));
         let batch = narrow.as_ref().unwrap_or(batch);
-        let logits = self.autocast(|| match self.input.vit_noise_at {
-            VitNoise::Pixels => self
+        let logits = self.autocast(|| match self.noise_at {
+            VitNoiseAt::Pixels => self
                 .model
                 .forward(&pass.noise.apply(&batch.input), pass.train),
-            VitNoise::PatchEmbeddings => self.model.classify(
+            VitNoiseAt::PatchEmbeddings => self.model.classify(
                 &pass.noise.apply(&self.model.patches(&batch.input)),
                 pass.train,
             ),

@@ -2,7 +2,7 @@
 
 use crate::{
     Asam, AsamMesa, AsamR3f, AsamTrpo, Error, FisherEstimator, FisherPasses, Fsam, Mesa, R3f, Sam,
-    TramFisher, TramTheta0, TramThetaPrev, TramX, Trpo,
+    TramFisher, TramTheta0, TramThetaPrev, TramX, Trpo, VitNoiseAt,
 };
 
 macro_rules! methods {
@@ -124,6 +124,17 @@ pub struct Passes {
 }
 
 impl Method {
+    /// Where an image network takes the method's input noise; the pixels if there is none.
+    pub fn vit_noise_at(&self) -> VitNoiseAt {
+        match self {
+            Self::R3f(k) => k.noise.vit_noise_at,
+            Self::AsamR3f(k) => k.noise.vit_noise_at,
+            Self::TramX(k) => k.noise.vit_noise_at,
+            Self::TramFisher(k) => k.noise.vit_noise_at,
+            _ => VitNoiseAt::default(),
+        }
+    }
+
     /// Passes of one update, as the paper's Tables 1 and 2 count them. TRAM-Fisher needs the three
     /// gradients of the paper's algorithm, where the table counts two (`fisher_passes: two_pass`).
     pub fn passes(&self) -> Passes {
