@@ -21,6 +21,12 @@ pub enum Event {
         loss: Option<f64>,
         /// Learning rate of the latest update.
         lr: f64,
+        /// Images, blocks or pairs trained on in a second, lately. Not a result, like every speed: it is never compared.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        examples_per_second: Option<f64>,
+        /// Tokens of text trained on in a second, lately; padding is none. None where the input is no text.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tokens_per_second: Option<f64>,
     },
     /// A number worth keeping.
     Observed(Observation),

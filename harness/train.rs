@@ -1,6 +1,7 @@
 //! One run, from top to bottom: settings, network, data, optimizer, loop, evaluation.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use optim::{Accumulated, Numbers, Optimizer, Options, Record, Share};
@@ -135,6 +136,7 @@ fn fit(
     // Sums on the device: one number that is not finite anywhere shows at the next look.
     let mut losses = Tensor::zeros([], (Kind::Double, device));
     let mut distances: Option<Tensor> = None;
+    let mut pace = Pace::new();
 
     for step in 1..=steps {
         let epoch = (step - 1) / per_epoch;
@@ -161,6 +163,7 @@ fn fit(
         let look = step == 1 || step % look_every == 0 || step == steps;
         optimizer.set_record(if look { Record::Norms } else { Record::Scalars });
         let done = optimizer.step(&update)?;
+        pace.examples += examples.examples();
 
         losses += &done.loss + &done.loss_perturbed;
         if let Some(distance) = &done.distance {
@@ -178,7 +181,10 @@ fn fit(
                 steps,
                 loss,
                 lr: done.lr,
+                examples_per_second: pace.per_second(),
+                tokens_per_second: None,
             });
+            pace = Pace::new();
             if !finite {
                 return Ok(Err(Outcome::Diverged { step }));
             }
@@ -206,6 +212,7 @@ fn fit(
                     weights: task.weights().snapshot(),
                 });
             }
+            pace = Pace::new();
         }
     }
 
@@ -225,6 +232,27 @@ fn fit(
         step: kept,
         distance,
     }))
+}
+
+/// How fast training goes: what it did since the last look at the loss or the last evaluation, which takes time itself.
+struct Pace {
+    since: Instant,
+    examples: i64,
+}
+
+impl Pace {
+    fn new() -> Pace {
+        Pace {
+            since: Instant::now(),
+            examples: 0,
+        }
+    }
+
+    /// Examples a second.
+    fn per_second(&self) -> Option<f64> {
+        let rate = self.examples as f64 / self.since.elapsed().as_secs_f64();
+        Some(rate).filter(|rate| rate.is_finite())
+    }
 }
 
 /// The model with the lowest loss on the selecting portion so far.

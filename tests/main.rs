@@ -14,6 +14,7 @@ mod stats;
 mod store;
 mod suite;
 mod tidy;
+mod training_log;
 
 /// Compares `text` with a file of `tests/snapshots`; writes the file instead when `UPDATE_SNAPSHOTS` is set.
 fn snapshot(name: &str, text: &str) {
