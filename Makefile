@@ -40,8 +40,11 @@ python: $(PACKAGES)/requirements.txt ## Install the Python packages that the tes
 
 # Into a folder, so neither a virtual environment nor permission to change the system's is needed.
 $(PACKAGES)/requirements.txt: harness/setup/requirements.txt
-	rm -rf $(PACKAGES) $(PACKAGES).new
+	@$(PYTHON) -c 'import sys; sys.version_info[:2] in [(3, n) for n in range(11, 15)] or sys.exit( \
+	    "the tests need Python 3.11 to 3.14, this is %d.%d: name another one, such as PYTHON=python3.11" % sys.version_info[:2])'
+	rm -rf $(PACKAGES).new
 	PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 $(PIP) install --target $(PACKAGES).new --no-deps \
 	    --require-hashes --only-binary=:all: --disable-pip-version-check --requirement $<
 	cp $< $(PACKAGES).new/
+	rm -rf $(PACKAGES)
 	mv $(PACKAGES).new $(PACKAGES)

@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 import unittest
+import unittest.mock
 import zipfile
 from pathlib import Path
 
@@ -226,6 +227,13 @@ class SetupTest(unittest.TestCase):
         self.assertIn("torch/lib/libtorch_cpu.so", self.files("python"))
         self.assertFalse((self.root / "cpu").exists())
         self.assertIsNone(libtorch.from_the_same_wheels(self.library("cpu"), self.root, self.library("python")))
+
+    def test_what_only_the_tests_need_does_not_keep_libtorch_from_being_provided(self):
+        python = self.library("python")
+        with unittest.mock.patch.object(libtorch.absent, "provide", side_effect=libtorch.absent.AbsentError("no compiler")):
+            self.assertIn("warning: Python's torch could not be set up: no compiler", self.provide(python=python))
+        self.assert_complete()
+        self.assertFalse(libtorch.is_present(python, self.root))
 
     def test_another_python_takes_the_python_half_from_its_own_wheel(self):
         python = self.library("python", "cp312")
