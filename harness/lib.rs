@@ -7,6 +7,7 @@
 pub mod commands;
 pub mod content;
 pub mod event;
+pub mod hub;
 pub mod judge;
 pub mod layout;
 pub mod plan;

@@ -12,11 +12,12 @@ use crate::tasks::images::ImageTask;
 use crate::tasks::{Batch, Task};
 use harness::content::sha256_of_folder;
 use harness::event::{Event, Observation, Outcome};
-use harness::plan::{DataSpec, Job, ModelSpec, RunSpec};
+use harness::plan::{DataSpec, Job, ModelSpec, RunSpec, folder_key};
 use harness::seed::{SplitMix, derive};
 use harness::suite;
 use harness::suite::{
-    Input, Length, Measure, MethodEntry, ModelConfig, ModelType, Precision, Selection, Training,
+    Hub, Input, Length, Measure, MethodEntry, ModelConfig, ModelType, Precision, Selection,
+    Training,
 };
 
 /// Updates between two looks at the loss are at least this many, and so many that a run has at most
@@ -312,7 +313,7 @@ fn network(job: &Job, device: Device, tell: &mut dyn FnMut(Event)) -> Result<Vit
             ),
             "",
         ),
-        ModelSpec::Hub(hub) => bail!("models from the Hub are not available yet: {}", hub.hub),
+        ModelSpec::Hub(hub) => (fetched(job, hub)?.join("model.safetensors"), Vit::HEAD),
     };
     let loaded = model.weights.load(&weights, Vit::PREFIX, head)?;
     let missing = loaded
@@ -343,14 +344,15 @@ fn config(job: &Job, model: &ModelSpec) -> Result<ModelConfig> {
     match model {
         ModelSpec::Config(config) => Ok(config.clone()),
         ModelSpec::Stage(stage) => config(job, &stage.model),
-        ModelSpec::Folder { sha256 } => {
-            let path = folder(job, sha256)?.join("config.json");
-            let text =
-                std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-            serde_json::from_str(&text).with_context(|| path.display().to_string())
-        }
-        ModelSpec::Hub(hub) => bail!("models from the Hub are not available yet: {}", hub.hub),
+        ModelSpec::Folder { sha256 } => config_in(&folder(job, sha256)?),
+        ModelSpec::Hub(hub) => config_in(&fetched(job, hub)?),
     }
+}
+
+fn config_in(folder: &Path) -> Result<ModelConfig> {
+    let path = folder.join("config.json");
+    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    serde_json::from_str(&text).with_context(|| path.display().to_string())
 }
 
 /// `model` on the data of the run.
@@ -358,7 +360,7 @@ fn open(job: &Job, model: Vit, device: Device) -> Result<Task> {
     let spec = &job.spec;
     let data = match &spec.data {
         DataSpec::Folder { sha256 } => folder(job, sha256)?,
-        DataSpec::Hub(hub) => bail!("data from the Hub are not available yet: {}", hub.hub),
+        DataSpec::Hub(hub) => fetched(job, hub)?,
     };
     let Input::Images(input) = &spec.input else {
         bail!("this network reads images")
@@ -397,6 +399,15 @@ fn folder(job: &Job, sha256: &str) -> Result<PathBuf> {
         path.display()
     );
     Ok(path.clone())
+}
+
+/// The local folder of a repository of the hub. It was verified when it was fetched, and its name is that of its
+/// commit, so gigabytes are not hashed again for every run.
+fn fetched(job: &Job, hub: &Hub) -> Result<PathBuf> {
+    let key = folder_key(hub);
+    let path = job.folders.get(&key);
+    path.cloned()
+        .with_context(|| format!("the job does not say where {key} lies"))
 }
 
 /// A folder of a finished run stands for the weights in it.

@@ -1,6 +1,7 @@
 //! One function per command: wires suites, plan, store, schedule and report together.
 
 mod doctor;
+mod fetch;
 mod methods;
 mod plan;
 mod report;
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::hub::Reach;
 use crate::suite::{self, Problems, Suite};
 use select::Only;
 
@@ -52,6 +54,21 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Get the models and data that suites need from the Hugging Face Hub, verified; again, what is missing
+    Fetch {
+        #[command(flatten)]
+        suites: Suites,
+        #[command(flatten)]
+        select: Select,
+        /// Say what would be fetched, and how much that is
+        #[arg(long, conflicts_with = "offline_check")]
+        dry_run: bool,
+        /// Say whether everything is here, using no network; exit code 2 when it is not
+        #[arg(long)]
+        offline_check: bool,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Run what is missing, then report
     Run {
         #[command(flatten)]
@@ -66,6 +83,9 @@ enum Command {
         /// Folder for the reports
         #[arg(long, value_name = "DIR", default_value = "reports")]
         out: PathBuf,
+        /// Use no network: models and data that are not in the cache are an error (as with HF_HUB_OFFLINE=1)
+        #[arg(long)]
+        offline: bool,
         #[command(flatten)]
         output: Output,
     },
@@ -206,12 +226,27 @@ pub fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
             &store.store,
             output.json,
         ),
+        Command::Fetch {
+            suites,
+            select,
+            dry_run,
+            offline_check,
+            output,
+        } => {
+            let mode = match (dry_run, offline_check) {
+                (_, true) => fetch::Mode::OfflineCheck,
+                (true, _) => fetch::Mode::DryRun,
+                _ => fetch::Mode::Fetch,
+            };
+            fetch::fetch(&read(&suites.paths)?, &select.only, mode, output.json)
+        }
         Command::Run {
             suites,
             select,
             store,
             slots,
             out,
+            offline,
             output,
         } => {
             let suites = read(&suites.paths)?;
@@ -221,6 +256,11 @@ pub fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
                 store: &store.store,
                 slots: slots.as_deref(),
                 out: &out,
+                reach: if offline {
+                    Reach::Cache
+                } else {
+                    Reach::Network
+                },
                 json: output.json,
             })
         }
@@ -314,7 +354,31 @@ fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A word as a POSIX shell must read it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_string()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
 /// A path as the user would type it.
 fn shown(path: &Path) -> String {
     path.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn a_hostile_name_stays_one_word() {
+        assert_eq!(quoted("method=TRAM-x"), "method=TRAM-x");
+        assert_eq!(
+            quoted("method=a; rm -rf 'b'"),
+            r"'method=a; rm -rf '\''b'\'''"
+        );
+    }
 }
