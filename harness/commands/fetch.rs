@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -133,7 +134,11 @@ fn survey(hub: &Hub, needs: &[Need], control: &Control) -> anyhow::Result<Option
     let stop = || control.wish() != Wish::GoOn;
     let mut holdings = Vec::new();
     for need in needs {
-        match hub.survey(need, Reach::Network, &stop) {
+        let waiting = |reason: &str, wait: Duration| {
+            let (repository, wait) = (&need.repository, wait.as_secs_f64());
+            eprintln!("{repository}: {reason}; again in {wait:.0} s");
+        };
+        match hub.survey(need, Reach::Network, &stop, &waiting) {
             Ok(holding) => holdings.push(holding),
             Err(Error::Stopped) => return Ok(None),
             Err(error @ (Error::NoPortion { .. } | Error::NoModelFile { .. })) => {
@@ -149,7 +154,7 @@ fn survey(hub: &Hub, needs: &[Need], control: &Control) -> anyhow::Result<Option
 fn look(hub: &Hub, needs: &[Need]) -> (Vec<Holding>, Vec<String>) {
     let (mut holdings, mut lacks) = (Vec::new(), Vec::new());
     for need in needs {
-        match hub.survey(need, Reach::Cache, &|| false) {
+        match hub.survey(need, Reach::Cache, &|| false, &|_, _| {}) {
             Ok(holding) => {
                 let repository = &holding.repository;
                 let lack = |file: &crate::hub::File| {

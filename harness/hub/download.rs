@@ -53,10 +53,17 @@ impl Hub {
             let partial = place.incomplete(&file.digest);
             let mut partial = Partial::open(partial, file)?;
             let what = format!("`{}` of {repository}", file.path);
+            let waiting = |reason: &str, wait: Duration| {
+                tell(What::Waiting {
+                    reason: reason.into(),
+                    wait: Some(wait),
+                });
+            };
             let ask = Ask {
                 what: &what,
                 repository,
                 stop,
+                waiting: &waiting,
             };
             let address = format!(
                 "{}/{}/resolve/{}/{}",
@@ -65,15 +72,7 @@ impl Hub {
                 repository.revision,
                 encoded(&file.path)
             );
-            let waiting = |reason: &str, wait| {
-                tell(What::Waiting {
-                    reason: reason.into(),
-                    wait: Some(wait),
-                });
-            };
-            self.persist(&ask, waiting, || {
-                self.attempt(&ask, &address, &mut partial, tell)
-            })?;
+            self.persist(&ask, || self.attempt(&ask, &address, &mut partial, tell))?;
             partial.file.sync_all().map_err(Error::io(&partial.path))?;
             fs::rename(&partial.path, &blob).map_err(Error::io(&blob))?;
         }

@@ -21,9 +21,11 @@ pub(super) struct Ask<'a> {
     pub(super) what: &'a str,
     pub(super) repository: &'a Repository,
     pub(super) stop: &'a dyn Fn() -> bool,
+    /// Hears of every wait: why, and how long.
+    pub(super) waiting: &'a dyn Fn(&str, Duration),
 }
 
-/// A response, and whether it is from the hub itself.
+/// An answer that brings content.
 pub(super) struct Answer {
     pub(super) response: Response<Body>,
 }
@@ -157,17 +159,12 @@ impl Hub {
         })
     }
 
-    /// Makes attempts until one succeeds, fails for good, or too many in a row bring nothing. `waiting` hears of
-    /// every wait: why, and how long.
+    /// Makes attempts until one succeeds, fails for good, or too many in a row bring nothing.
     pub(super) fn persist<T>(
         &self,
         ask: &Ask<'_>,
-        waiting: impl Fn(&str, Duration),
         mut attempt: impl FnMut() -> Result<T, Trouble>,
-    ) -> Result<T, Error>
-    where
-        T: Sized,
-    {
+    ) -> Result<T, Error> {
         let patience = &self.settings.patience;
         let mut vain = 0;
         loop {
@@ -200,7 +197,7 @@ impl Hub {
             }
             let doubled = patience.first * 2u32.saturating_pow(vain - 1).min(1 << 10);
             let wait = asked.unwrap_or(doubled.min(patience.longest));
-            waiting(&reason, wait);
+            (ask.waiting)(&reason, wait);
             let until = Instant::now() + wait;
             while Instant::now() < until && !(ask.stop)() {
                 std::thread::sleep(LOOK.min(until.saturating_duration_since(Instant::now())));

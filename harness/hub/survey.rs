@@ -1,6 +1,7 @@
 //! Which files of the hub are wanted, and which are here.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::Hub;
 use super::cache::{Place, length};
@@ -64,7 +65,8 @@ impl Holding {
 }
 
 impl Hub {
-    /// What of `need` is wanted and here, by presence and size; no file is read.
+    /// What of `need` is wanted and here, by presence and size; no file is read. `waiting` hears why and how long the hub
+    /// is waited for.
     ///
     /// # Errors
     /// When the hub cannot be asked, or, without a network, when nothing is here; when the repository lacks what is
@@ -74,12 +76,13 @@ impl Hub {
         need: &Need,
         reach: Reach,
         stop: &dyn Fn() -> bool,
+        waiting: &dyn Fn(&str, Duration),
     ) -> Result<Holding, Error> {
         let repository = &need.repository;
         let place = Place::new(&self.cache, repository);
         let (tree, listed) = match (tree::kept(&place), reach) {
             (Some(tree), _) => (tree, true),
-            (None, Reach::Network) => (tree::ask(self, repository, &place, stop)?, true),
+            (None, Reach::Network) => (tree::ask(self, repository, &place, stop, waiting)?, true),
             // Python's client of earlier versions keeps no listing; what lies here is all that can be known.
             (None, Reach::Cache) => (found(&place), false),
         };

@@ -2,6 +2,7 @@
 //! listing never gets old.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -94,6 +95,7 @@ pub(super) fn ask(
     repository: &Repository,
     place: &Place,
     stop: &dyn Fn() -> bool,
+    waiting: &dyn Fn(&str, Duration),
 ) -> Result<Tree, Error> {
     let wrong = |reason: String| Error::Listing {
         repository: repository.clone(),
@@ -111,18 +113,15 @@ pub(super) fn ask(
             what: &what,
             repository,
             stop,
+            waiting,
         };
-        let (page, after) = hub.persist(
-            &ask,
-            |_, _| {},
-            || {
-                let answer = hub.get(&ask, &url, None)?;
-                let after = next_page(&url, &answer);
-                let mut body = answer.response.into_body();
-                let text = body.with_config().limit(PAGE).read_to_string();
-                Ok((text.map_err(trouble_of)?, after))
-            },
-        )?;
+        let (page, after) = hub.persist(&ask, || {
+            let answer = hub.get(&ask, &url, None)?;
+            let after = next_page(&url, &answer);
+            let mut body = answer.response.into_body();
+            let text = body.with_config().limit(PAGE).read_to_string();
+            Ok((text.map_err(trouble_of)?, after))
+        })?;
         let page: Vec<Told> = serde_json::from_str(&page)
             .map_err(|error| wrong(format!("cannot be read: {error}")))?;
         for told in page.into_iter().filter(|told| told.r#type == "file") {

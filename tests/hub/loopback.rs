@@ -41,10 +41,13 @@ pub struct Heard {
     pub headers: BTreeMap<String, String>,
 }
 
+/// Files by path.
+type Files = BTreeMap<String, Vec<u8>>;
+
 #[derive(Default)]
 struct State {
-    /// Files by `models/owner/name`, revision and path.
-    repositories: Mutex<BTreeMap<(String, String), BTreeMap<String, Vec<u8>>>>,
+    /// By `models/owner/name` and revision.
+    repositories: Mutex<BTreeMap<(String, String), Files>>,
     /// Tricks by path of a file, in the order they are played.
     tricks: Mutex<BTreeMap<String, VecDeque<Trick>>>,
     /// What was asked of the hub, and of the host for large files.

@@ -65,7 +65,8 @@ impl Place {
     }
 
     fn survey(&self, reach: Reach) -> Result<Holding, Error> {
-        self.client().survey(&need(REVISION), reach, &|| false)
+        self.client()
+            .survey(&need(REVISION), reach, &|| false, &|_, _| {})
     }
 
     /// Fetches the model and tells what could not be had.
@@ -402,7 +403,7 @@ fn a_listing_is_read_to_its_end_and_a_bad_one_is_refused() {
     let unknown = need("ffffffffffffffffffffffffffffffffffffffff");
     let error = place
         .client()
-        .survey(&unknown, Reach::Network, &|| false)
+        .survey(&unknown, Reach::Network, &|| false, &|_, _| {})
         .unwrap_err();
     assert!(matches!(&error, Error::NotFound { .. }), "{error}");
     assert!(error.to_string().contains("no such revision"), "{error}");

@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use super::loopback::{Loopback, Trick};
 
@@ -225,4 +226,41 @@ fn an_unusable_address_is_bad_input_and_doctor_shows_the_hub_without_the_token()
     let (_, text) = place.done(&["doctor"]);
     let line = text.lines().find(|line| line.starts_with("hub ")).unwrap();
     assert!(line.contains(&place.endpoint) && line.contains("token set") && line.contains("free"));
+}
+
+#[test]
+fn a_fetch_that_is_interrupted_or_killed_goes_on_later() {
+    for (signal, code) in [(libc::SIGINT, Some(4)), (libc::SIGKILL, None)] {
+        let place = Place::new(&format!("signal-{signal}"));
+        let hub = place.hub.as_ref().unwrap();
+        let silent = Trick::Silent(Duration::from_secs(20));
+        hub.play("model.safetensors", [silent]);
+        let mut fetch = place.harness(&["fetch", "suite.yaml"]);
+        let mut fetch = fetch
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let blobs = place.folder.join("hf/hub/models--acme--vit-tiny/blobs");
+        let half = || {
+            let files = fs::read_dir(&blobs).into_iter().flatten().flatten();
+            let lengths = files.map(|file| file.metadata().map_or(0, |file| file.len()));
+            lengths.max().is_some_and(|length| length == 276_368 / 2)
+        };
+        let begun = Instant::now();
+        while !half() && begun.elapsed() < Duration::from_secs(60) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // SAFETY: the child is ours and not waited for yet.
+        unsafe { libc::kill(fetch.id() as libc::pid_t, signal) };
+        assert_eq!(fetch.wait().unwrap().code(), code);
+        hub.heard();
+        let (code, text) = place.done(&["fetch", "suite.yaml"]);
+        assert_eq!(code, Some(0), "{text}");
+        let [_, large] = hub.heard();
+        let resumed = |heard: &super::loopback::Heard| {
+            heard.headers.get("range").map(String::as_str) == Some("bytes=138184-")
+        };
+        assert!(large.iter().any(resumed), "{large:?}");
+    }
 }
