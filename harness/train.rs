@@ -7,7 +7,7 @@ use optim::{Accumulated, Numbers, Optimizer, Options, Record, Share};
 use tch::{Device, Kind, Tensor};
 
 use crate::machine;
-use crate::models::{Vit, VitConfig};
+use crate::models::{Head, Network, Vit};
 use crate::tasks::images::ImageTask;
 use crate::tasks::{Batch, Task};
 use harness::content::sha256_of_folder;
@@ -58,13 +58,7 @@ pub fn train(job: &Job, out: &Path, tell: &mut dyn FnMut(Event)) -> Result<Outco
         step: 0,
         distance: None,
     };
-    if let Some(weights) = &job.finished {
-        let loaded = task.weights().load(&weights_file(weights), "", "")?;
-        ensure!(
-            loaded.newly_initialised.is_empty(),
-            "{} lacks weights of this network",
-            weights.display()
-        );
+    if job.finished.is_some() {
         trained.step = steps(spec, &task);
     } else if let (MethodEntry::Trained(method), Some(training)) = (&spec.method, &spec.training) {
         match fit(spec, method, training, &task, device, tell)? {
@@ -287,7 +281,7 @@ fn observe(step: u64, on: &str, metric: &str, value: f64, tell: &mut dyn FnMut(E
     }
 }
 
-/// The network that the run starts from.
+/// The network that the run starts from, or ended with.
 fn network(job: &Job, device: Device, tell: &mut dyn FnMut(Event)) -> Result<Vit> {
     let spec = &job.spec;
     let config = config(job, &spec.model)?;
@@ -296,46 +290,40 @@ fn network(job: &Job, device: Device, tell: &mut dyn FnMut(Event)) -> Result<Vit
         "networks of type {:?} are not available yet",
         config.model_type
     );
-    let model = Vit::new(
-        VitConfig::read(&config)?,
-        derive(&spec.id(), "weights"),
-        device,
-    )?;
-    let (weights, head) = match &spec.model {
-        ModelSpec::Config(_) => return Ok(model),
-        ModelSpec::Folder { sha256 } => (folder(job, sha256)?.join("model.safetensors"), Vit::HEAD),
-        ModelSpec::Stage(_) => (
-            weights_file(
-                job.stage
-                    .as_ref()
-                    .context("the job names no weights of the stage it starts from")?,
-            ),
-            "",
-        ),
-        ModelSpec::Hub(hub) => bail!("models from the Hub are not available yet: {}", hub.hub),
+    let model = Network::new(&config, None, derive(&spec.id(), "weights"), device)?;
+    let start = match (&job.finished, &spec.model) {
+        (Some(finished), _) => Some((weights_file(finished), Head::Stored)),
+        (None, ModelSpec::Config(_)) => None,
+        (None, ModelSpec::Folder { sha256 }) => Some((folder(job, sha256)?, Head::Fresh)),
+        (None, ModelSpec::Stage(_)) => {
+            let stage = job.stage.as_ref();
+            let stage = stage.context("the job names no weights of the stage it starts from")?;
+            Some((weights_file(stage), Head::Stored))
+        }
+        (None, ModelSpec::Hub(hub)) => {
+            bail!("models from the Hub are not available yet: {}", hub.hub)
+        }
     };
-    let loaded = model.weights.load(&weights, Vit::PREFIX, head)?;
-    let missing = loaded
-        .newly_initialised
-        .iter()
-        .find(|name| head.is_empty() || !name.starts_with(head));
-    ensure!(
-        missing.is_none(),
-        "{} lacks `{}`",
-        weights.display(),
-        missing.map_or("", String::as_str)
-    );
-    for (what, names) in [
-        ("newly initialised", loaded.newly_initialised),
-        ("skipped", loaded.skipped),
-    ] {
-        if !names.is_empty() {
-            tell(Event::Note {
-                text: format!("{what}: {}", names.join(", ")),
-            });
+    if let Some((path, head)) = start {
+        let loaded = model.load(&path, head)?;
+        for (what, names) in [
+            ("newly initialised", loaded.newly_initialised),
+            ("skipped", loaded.skipped),
+        ] {
+            if !names.is_empty() {
+                tell(Event::Note {
+                    text: format!("{what}: {}", names.join(", ")),
+                });
+            }
         }
     }
-    Ok(model)
+    match model {
+        Network::Vit(vit) => Ok(vit),
+        _ => bail!(
+            "networks of type {:?} are not available yet",
+            config.model_type
+        ),
+    }
 }
 
 /// The configuration of the network, through any number of stages.

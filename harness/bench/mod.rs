@@ -3,8 +3,6 @@
 //! Times are taken in turn within one process, method and base optimizer alternating, and the fastest of the rounds
 //! counts: it is what other work on the machine disturbs least. Compare ratios of one run, never times of two.
 
-mod gpt;
-
 use std::cell::RefCell;
 use std::process::Command;
 use std::time::Instant;
@@ -13,10 +11,10 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use optim::{Adam, Base, Method, Optimizer, Options, Output, Pass};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tch::{Device, Kind, Tensor};
 
-use crate::models::{Vit, VitConfig};
-use gpt::Gpt;
+use crate::models::{self, Gpt2};
 
 /// A network to time, with random weights and one random batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -27,6 +25,10 @@ pub enum Network {
     GptSmall,
     /// GPT-2 base (124M parameters), 1 block of 64 tokens.
     GptBase,
+    /// XLM-RoBERTa base (278M parameters) with 3 classes, 4 pairs of 32 tokens.
+    XlmrBase,
+    /// ViT base (86M parameters) with 100 classes, 1 image of 224 x 224 in patches of 16 x 16.
+    VitBase,
 }
 
 impl Network {
@@ -71,65 +73,95 @@ pub struct Table {
     pub rows: Vec<Row>,
 }
 
-enum Built {
-    Vit {
-        vit: Box<Vit>,
-        pixels: Tensor,
-        labels: Tensor,
-    },
-    Gpt {
-        gpt: Gpt,
-        ids: Tensor,
-    },
+struct Built {
+    network: models::Network,
+    /// Pixels or ids.
+    input: Tensor,
+    /// Classes or, for a language model, the next tokens.
+    labels: Tensor,
 }
 
 impl Built {
     fn new(network: Network) -> Result<Built> {
         tch::manual_seed(2);
-        let gpt = |layers, width, batch: i64, length: i64| Built::Gpt {
-            gpt: Gpt::new(layers, width, 50257, length),
-            ids: Tensor::randint(50257, [batch, length], (Kind::Int64, Device::Cpu)),
+        let int = (Kind::Int64, Device::Cpu);
+        let images = |batch: i64, side: i64, classes: i64| {
+            let pixels = Tensor::randn([batch, 3, side, side], (Kind::Float, Device::Cpu));
+            (pixels, Tensor::randint(classes, [batch], int))
         };
-        Ok(match network {
-            Network::GptSmall => gpt(4, 256, 2, 64),
-            Network::GptBase => gpt(12, 768, 1, 64),
-            Network::VitTiny => {
-                let config = serde_json::json!({
+        let blocks = |batch: i64, length: i64| {
+            let ids = Tensor::randint(50257, [batch, length], int);
+            let labels = Gpt2::next_token_labels(&ids);
+            (ids, labels)
+        };
+        // No dropout, so that a step costs its passes and nothing else.
+        let (config, (input, labels)) = match network {
+            Network::VitTiny => (
+                json!({
                     "model_type": "vit", "hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4,
                     "intermediate_size": 256, "image_size": 32, "patch_size": 8, "num_labels": 10,
-                });
-                let config = VitConfig::read(&serde_json::from_value(config)?)?;
-                Built::Vit {
-                    vit: Box::new(Vit::new(config, 2, Device::Cpu)?),
-                    pixels: Tensor::randn([16, 3, 32, 32], (Kind::Float, Device::Cpu)),
-                    labels: Tensor::randint(10, [16], (Kind::Int64, Device::Cpu)),
-                }
-            }
+                }),
+                images(16, 32, 10),
+            ),
+            Network::VitBase => (
+                json!({"model_type": "vit", "num_labels": 100}),
+                images(1, 224, 100),
+            ),
+            Network::GptSmall => (
+                json!({
+                    "model_type": "gpt2", "n_layer": 4, "n_embd": 256, "n_head": 4, "n_positions": 64,
+                    "embd_pdrop": 0, "attn_pdrop": 0, "resid_pdrop": 0,
+                }),
+                blocks(2, 64),
+            ),
+            Network::GptBase => (
+                json!({"model_type": "gpt2", "embd_pdrop": 0, "attn_pdrop": 0, "resid_pdrop": 0}),
+                blocks(1, 64),
+            ),
+            Network::XlmrBase => (
+                json!({
+                    "model_type": "xlm-roberta", "vocab_size": 250_002, "max_position_embeddings": 514,
+                    "type_vocab_size": 1, "layer_norm_eps": 1e-5, "num_labels": 3,
+                    "hidden_dropout_prob": 0, "attention_probs_dropout_prob": 0,
+                }),
+                (
+                    Tensor::randint_low(4, 250_002, [4, 32], int),
+                    Tensor::randint(3, [4], int),
+                ),
+            ),
+        };
+        let config = serde_json::from_value(config)?;
+        Ok(Built {
+            network: models::Network::new(&config, None, 2, Device::Cpu)?,
+            input,
+            labels,
         })
     }
 
     fn parameters(&self) -> Vec<(String, Tensor)> {
-        match self {
-            Built::Vit { vit, .. } => vit.weights.named(),
-            Built::Gpt { gpt, .. } => gpt.parameters(),
-        }
+        self.network.weights().named()
     }
 
     fn forward(&self, pass: &Pass) -> Output {
-        match self {
-            Built::Vit {
-                vit,
-                pixels,
-                labels,
-            } => {
-                let logits = vit.forward(&pass.noise.apply(pixels), pass.train);
-                Output {
-                    loss: logits.cross_entropy_for_logits(labels),
-                    logits,
-                }
+        let labels = &self.labels;
+        let (loss, logits) = match &self.network {
+            models::Network::Vit(vit) => {
+                let logits = vit.forward(&pass.noise.apply(&self.input), pass.train);
+                (logits.cross_entropy_for_logits(labels), logits)
             }
-            Built::Gpt { gpt, ids } => gpt.forward(ids, &pass.noise),
-        }
+            models::Network::Gpt2(gpt) => {
+                let embedded = pass.noise.apply(&gpt.embed(&self.input));
+                let logits = gpt.forward(&embedded, None, pass.train);
+                (Gpt2::loss(&logits, labels), logits)
+            }
+            models::Network::XlmRoberta(xlmr) => {
+                let embedded = pass.noise.apply(&xlmr.embed(&self.input));
+                let positions = xlmr.positions(&self.input);
+                let logits = xlmr.forward(&embedded, &positions, None, pass.train);
+                (logits.cross_entropy_for_logits(labels), logits)
+            }
+        };
+        Output { loss, logits }
     }
 }
 
