@@ -1,7 +1,21 @@
 //! Tasks, a file each: examples in memory, a network on them, and what can be measured.
 
+pub mod ahead;
+pub mod blocks;
+pub mod cache;
+pub mod count;
+pub mod crop;
+pub mod error;
 pub mod images;
+mod joined;
+pub mod pairs;
+pub mod pixels;
+pub mod portion;
 pub mod resize;
+#[cfg(test)]
+mod testing;
+pub mod tokenizer;
+mod words;
 
 use optim::{Output, Pass};
 use tch::Tensor;
