@@ -386,6 +386,35 @@ fn refused(portion: &str, input: &SentencePairs, classes: i64) -> DataError {
 }
 
 #[test]
+fn a_text_column_gives_documents_as_lines_do() {
+    let tokenizer = tokenizer("gpt2-tiny");
+    let portion = Portion::find(&data().join("xnli"), "all_languages/train").unwrap();
+    let error = Tokens::prepare(
+        &Cache::forgetful(),
+        &portion,
+        "premise",
+        &tokenizer,
+        &mut |_| {},
+    );
+    assert!(matches!(error, Err(DataError::Column { .. })));
+
+    let portion = Portion::find(&data().join("xnli"), "ru/train").unwrap();
+    let premises: Vec<String> = sentences(&portion).into_iter().map(|pair| pair.0).collect();
+    let whole = tokenizer.ids(&premises.join("\n"), Special::Omit, None);
+    let tokens = Tokens::prepare(
+        &Cache::forgetful(),
+        &portion,
+        "premise",
+        &tokenizer,
+        &mut |_| {},
+    );
+    assert_eq!(all(tokens.unwrap().ids()), long(whole.unwrap()));
+    let count = count::text(&portion, "premise", None, &mut |_| {}).unwrap();
+    assert_eq!(count.documents, premises.len() as u64);
+    assert_eq!(count.tokens, None);
+}
+
+#[test]
 fn what_is_wrong_with_pairs_is_told_with_its_place() {
     let error = refused("en/test", &input(32), 2).to_string();
     let file = Path::new("xnli/en/test-00000-of-00001.parquet");
