@@ -4,7 +4,6 @@ PYTHON ?= python3
 PIP ?= $(PYTHON) -m pip
 SUITE ?= suites/smoke.yaml
 PACKAGES := target/python
-export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help smoke test build report libtorch cpu cuda python
@@ -17,7 +16,7 @@ smoke: build ## From a fresh clone to a comparison table
 
 # In two calls, because tests of one package may ask others to be built with other features, polars among them.
 test: libtorch python ## Run every test
-	PYTHONPATH=$(PACKAGES) $(PYTHON) -m unittest discover --start-directory tests --pattern '*_test.py'
+	PYTHONPATH=$(PACKAGES) $(PYTHON) -B -m unittest discover --start-directory tests --pattern '*_test.py'
 	cargo test --package optim --package torch-ext
 	cargo test
 
@@ -27,7 +26,7 @@ build: libtorch ## Build the two programs, harness and harness-worker
 report: build ## Write the report of SUITE=suites/smoke.yaml again
 	cargo run --quiet -- report $(SUITE)
 
-libtorch: ## Provide libtorch where there is none (0.5 GB)
+libtorch: ## Provide libtorch where there is none (540 MB, 1.1 GB unpacked)
 	@$(PYTHON) harness/setup/libtorch.py ensure
 
 cuda: ## Provide the CUDA libtorch and use it (2.5 GB)
@@ -36,12 +35,16 @@ cuda: ## Provide the CUDA libtorch and use it (2.5 GB)
 cpu: ## Use the CPU libtorch again
 	@$(PYTHON) harness/setup/libtorch.py cpu
 
-python: $(PACKAGES)/requirements.txt ## Install the Python packages that the tests use (40 MB)
+python: $(PACKAGES)/requirements.txt ## Install the Python packages that the tests use (95 MB, 470 MB unpacked)
+	@$(PYTHON) harness/setup/libtorch.py python --into $(PACKAGES)
 
 # Into a folder, so neither a virtual environment nor permission to change the system's is needed.
 $(PACKAGES)/requirements.txt: harness/setup/requirements.txt
-	rm -rf $(PACKAGES) $(PACKAGES).new
+	@$(PYTHON) -c 'import sys; sys.version_info[:2] in [(3, n) for n in range(11, 15)] or sys.exit( \
+	    "the tests need Python 3.11 to 3.14, this is %d.%d: name another one, such as PYTHON=python3.11" % sys.version_info[:2])'
+	rm -rf $(PACKAGES).new
 	PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 $(PIP) install --target $(PACKAGES).new --no-deps \
 	    --require-hashes --only-binary=:all: --disable-pip-version-check --requirement $<
 	cp $< $(PACKAGES).new/
+	rm -rf $(PACKAGES)
 	mv $(PACKAGES).new $(PACKAGES)

@@ -11,6 +11,15 @@ use serde::{Deserialize, Serialize};
 pub enum Event {
     /// The first event: who speaks and on what machine.
     Started(Environment),
+    /// Data are being prepared, which later runs need not repeat.
+    Preparing {
+        /// What: the portion.
+        what: String,
+        /// Done so far.
+        done: u64,
+        /// Of so many, if that is known.
+        total: Option<u64>,
+    },
     /// Training has reached `step` of `steps`.
     Progress {
         /// Updates done so far.
@@ -21,6 +30,12 @@ pub enum Event {
         loss: Option<f64>,
         /// Learning rate of the latest update.
         lr: f64,
+        /// Images, blocks or pairs trained on in a second, lately. Not a result, like every speed: it is never compared.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        examples_per_second: Option<f64>,
+        /// Tokens of text trained on in a second, lately; padding is none. None where the input is no text.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tokens_per_second: Option<f64>,
     },
     /// A number worth keeping.
     Observed(Observation),

@@ -6,7 +6,9 @@
 
 pub mod commands;
 pub mod content;
+pub mod count;
 pub mod event;
+pub mod hub;
 pub mod judge;
 pub mod layout;
 pub mod plan;

@@ -151,16 +151,24 @@ pub struct Job {
     pub spec: RunSpec,
     /// What to measure when it is trained.
     pub measurements: Vec<Measurement>,
-    /// Local folders by content hash.
+    /// Local folders by content hash; of a repository of the hub, by [`folder_key`].
     pub folders: BTreeMap<String, std::path::PathBuf>,
     /// The weights of the run this one starts from.
     pub stage: Option<std::path::PathBuf>,
+    /// Where prepared data are kept for the next run; none keeps nothing.
+    #[serde(default)]
+    pub cache: Option<std::path::PathBuf>,
     /// `cpu`, `cuda:0`, ...
     pub device: String,
     /// Threads to compute with.
     pub threads: usize,
     /// Start from these final weights of an earlier run of the same specification and only measure.
     pub finished: Option<std::path::PathBuf>,
+}
+
+/// The key in [`Job::folders`] of a repository of the hub, `owner/name@revision`.
+pub fn folder_key(hub: &Hub) -> String {
+    format!("{}@{}", hub.hub, hub.revision)
 }
 
 /// One cell of one table, the reason for a run.

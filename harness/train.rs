@@ -1,22 +1,26 @@
-//! One run, from top to bottom: settings, network, data, optimizer, loop, evaluation.
+//! One run, from top to bottom: settings, network, data, optimizer, loop, measurements.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use optim::{Accumulated, Numbers, Optimizer, Options, Record, Share};
 use tch::{Device, Kind, Tensor};
 
 use crate::machine;
-use crate::models::{Vit, VitConfig};
-use crate::tasks::images::ImageTask;
-use crate::tasks::{Batch, Task};
+use crate::measure::{self, Scores};
+use crate::models::{Activations, Head, Network};
+use crate::tasks::cache::{Cache, Progress};
+use crate::tasks::{Batch, Source, Task, ahead, open};
 use harness::content::sha256_of_folder;
 use harness::event::{Event, Observation, Outcome};
-use harness::plan::{DataSpec, Job, ModelSpec, RunSpec};
+use harness::plan::{DataSpec, Job, ModelSpec, RunSpec, folder_key};
 use harness::seed::{SplitMix, derive};
 use harness::suite;
 use harness::suite::{
-    Input, Length, Measure, MethodEntry, ModelConfig, ModelType, Precision, Selection, Training,
+    Hub, Input, Length, Measure, MethodEntry, ModelConfig, PerplexityWeighting, Precision,
+    Selection, TRAINING, Training,
 };
 
 /// Updates between two looks at the loss are at least this many, and so many that a run has at most
@@ -24,7 +28,10 @@ use harness::suite::{
 const LOOK_EVERY: u64 = 10;
 const LOOKS: u64 = 500;
 
-/// Trains and measures as `job` says, telling what happens; the final weights go to `out/model.safetensors`.
+/// Batches prepared before the device asks for them.
+const AHEAD: usize = 4;
+
+/// Trains and measures as `job` says, telling what happens; the final network goes to the folder `out`.
 ///
 /// The caller tells the outcome. An error means that the run could not be done; a diverged run is not an error.
 pub fn train(job: &Job, out: &Path, tell: &mut dyn FnMut(Event)) -> Result<Outcome> {
@@ -38,51 +45,28 @@ pub fn train(job: &Job, out: &Path, tell: &mut dyn FnMut(Event)) -> Result<Outco
         torch_ext::set_deterministic(true, true)?;
     }
 
-    let model = network(job, device, tell)?;
+    let network = network(job, device, tell)?;
     tell(Event::Started(machine::environment(
         device,
         job.threads,
-        model.weights.count(),
+        network.weights().count(),
     )));
-    let task = open(job, model, device)?;
-    for wanted in &job.measurements {
-        let can = task.can_measure(&wanted.measure) || wanted.measure == Measure::Distance;
-        ensure!(
-            can,
-            "measuring `{}` is not available yet for this task",
-            wanted.measure.key()
-        );
-    }
+    let task = task(job, network, device, tell)?;
+    let before = before_training(job, &task)?;
 
-    let mut trained = Trained {
-        step: 0,
-        distance: None,
-    };
+    let mut step = 0;
     if let Some(weights) = &job.finished {
-        let loaded = task.weights().load(&weights_file(weights), "", "")?;
-        ensure!(
-            loaded.newly_initialised.is_empty(),
-            "{} lacks weights of this network",
-            weights.display()
-        );
-        trained.step = steps(spec, &task);
+        task.network.load(&weights_file(weights), Head::Stored)?;
+        step = steps(spec, &task);
     } else if let (MethodEntry::Trained(method), Some(training)) = (&spec.method, &spec.training) {
-        match fit(spec, method, training, &task, device, tell)? {
-            Ok(finished) => trained = finished,
+        match fit(spec, method, training, &task, tell)? {
+            Ok(kept) => step = kept,
             Err(outcome) => return Ok(outcome),
         }
-        task.weights().save(&out.join("model.safetensors"))?;
+        task.network.save(out)?;
     }
-    measure(job, &task, &trained, tell);
+    measure(job, &task, &before, step, tell)?;
     Ok(Outcome::Completed)
-}
-
-/// What training leaves behind besides the weights.
-struct Trained {
-    /// Updates that made the weights.
-    step: u64,
-    /// Mean distance over all updates, if the method has one.
-    distance: Option<f64>,
 }
 
 /// Plain data of a suite as the optimizer's own type: `methods` and `optim` are one source, built without and with
@@ -93,17 +77,16 @@ fn own<T: serde::de::DeserializeOwned>(data: &impl serde::Serialize) -> T {
         .expect("one source, one form")
 }
 
-/// The training loop. The inner error is an outcome that ends the run early.
+/// The training loop: the number of the update whose weights were kept, or an outcome that ended the run early.
 fn fit(
     spec: &RunSpec,
     method: &methods::Method,
     training: &Training,
     task: &Task,
-    device: Device,
     tell: &mut dyn FnMut(Event),
-) -> Result<Result<Trained, Outcome>> {
+) -> Result<Result<u64, Outcome>> {
     let id = spec.id();
-    let (examples, batch) = (task.examples(), training.batch as usize);
+    let (examples, batch) = (task.train.len(), training.batch as usize);
     ensure!(examples > 0, "the training portions hold no example");
     let per_epoch = examples.div_ceil(batch) as u64;
     let steps = steps(spec, task);
@@ -130,29 +113,30 @@ fn fit(
         task.weights().named(),
     )?;
 
-    let mut order = Vec::new();
     let mut best: Option<Best> = None;
     // Sums on the device: one number that is not finite anywhere shows at the next look.
-    let mut losses = Tensor::zeros([], (Kind::Double, device));
+    let mut losses = Tensor::zeros([], (Kind::Double, task.device()));
     let mut distances: Option<Tensor> = None;
 
-    for step in 1..=steps {
-        let epoch = (step - 1) / per_epoch;
-        let start = ((step - 1) % per_epoch) as usize * batch;
-        if start == 0 {
-            order = SplitMix::new(derive(&id, &format!("order of epoch {epoch}")))
-                .permutation(examples);
-        }
-        let examples = task.batch(&order[start..order.len().min(start + batch)]);
-        let parts = cut(&examples, training.micro_batches as i64);
-        let share = |part: &Batch| part.examples() as f64 / examples.examples() as f64;
-        let shares = parts
-            .iter()
-            .map(|part| Share {
-                loss: share(part),
-                examples: share(part),
-            })
-            .collect();
+    // Every epoch is a permutation of the examples; its last batch may be smaller than the others.
+    let order = (0..).flat_map(move |epoch| {
+        let order =
+            SplitMix::new(derive(&id, &format!("order of epoch {epoch}"))).permutation(examples);
+        let order: Vec<usize> = order.into_iter().map(|place| place as usize).collect();
+        let batches: Vec<Vec<usize>> = order.chunks(batch).map(<[usize]>::to_vec).collect();
+        batches.into_iter().map(move |places| (epoch, places))
+    });
+    let train = task.train.clone();
+    let batches = ahead(AHEAD, order.take(steps as usize), move |(epoch, places)| {
+        train.batch(&places, Some(epoch))
+    });
+
+    let mut pace = Pace::new();
+    for (step, examples) in (1..=steps).zip(batches) {
+        let examples = task.on_device(&examples?);
+        pace.add(&examples);
+        let parts = cut(&examples, training.micro_batches as usize);
+        let shares = parts.iter().map(|part| share(part, &examples)).collect();
         let update = Accumulated {
             shares,
             forward: |pass: &optim::Pass| task.forward(&parts[pass.micro_batch], pass),
@@ -166,7 +150,7 @@ fn fit(
         if let Some(distance) = &done.distance {
             let before = distances
                 .take()
-                .unwrap_or_else(|| Tensor::zeros([], (Kind::Double, device)));
+                .unwrap_or_else(|| Tensor::zeros([], (Kind::Double, task.device())));
             distances = Some(before + distance);
         }
         if look {
@@ -178,7 +162,10 @@ fn fit(
                 steps,
                 loss,
                 lr: done.lr,
+                examples_per_second: pace.of(pace.examples),
+                tokens_per_second: pace.of(pace.tokens),
             });
+            pace = Pace::new();
             if !finite {
                 return Ok(Err(Outcome::Diverged { step }));
             }
@@ -194,21 +181,32 @@ fn fit(
         if let Some(portion) = &spec.select
             && (step == steps || evaluate_every.is_some_and(|every| step % every == 0))
         {
-            let found = task.evaluate(portion);
-            observe(step, portion, "loss", found.loss, tell);
-            observe(step, portion, "accuracy", found.accuracy, tell);
+            let found = measure::evaluate(task, portion)?;
+            observe(step, portion, "loss", found.loss(), tell);
+            if matches!(task.network, Network::Gpt2(_)) {
+                let perplexity = found.perplexity(PerplexityWeighting::default());
+                observe(step, portion, "perplexity", perplexity, tell);
+            } else {
+                observe(step, portion, "accuracy", found.accuracy(), tell);
+            }
+            let loss = found.loss();
             if training.selection == Selection::Best
-                && best.as_ref().is_none_or(|best| found.loss < best.loss)
+                && best.as_ref().is_none_or(|best| loss < best.loss)
             {
                 best = Some(Best {
                     step,
-                    loss: found.loss,
+                    loss,
                     weights: task.weights().snapshot(),
                 });
             }
+            pace = Pace::new();
         }
     }
 
+    if let Some(sum) = distances {
+        let mean = sum.double_value(&[]) / steps as f64;
+        observe(steps, TRAINING, &Measure::Distance.key(), mean, tell);
+    }
     let mut kept = steps;
     if let Some(best) = &best {
         task.weights().restore(&best.weights);
@@ -220,11 +218,7 @@ fn fit(
             ),
         });
     }
-    let distance = distances.map(|sum| sum.double_value(&[]) / steps as f64);
-    Ok(Ok(Trained {
-        step: kept,
-        distance,
-    }))
+    Ok(Ok(kept))
 }
 
 /// The model with the lowest loss on the selecting portion so far.
@@ -232,6 +226,42 @@ struct Best {
     step: u64,
     loss: f64,
     weights: Vec<Tensor>,
+}
+
+/// How fast training goes: what it did since the last look at the loss or the last evaluation, which takes time itself.
+struct Pace {
+    since: Instant,
+    examples: u64,
+    tokens: u64,
+}
+
+impl Pace {
+    fn new() -> Pace {
+        Pace {
+            since: Instant::now(),
+            examples: 0,
+            tokens: 0,
+        }
+    }
+
+    fn add(&mut self, batch: &Batch) {
+        self.examples += batch.examples() as u64;
+        self.tokens += batch.tokens();
+    }
+
+    /// `count` things a second; none where there was nothing, as images have no tokens.
+    fn of(&self, count: u64) -> Option<f64> {
+        let rate = count as f64 / self.since.elapsed().as_secs_f64();
+        Some(rate).filter(|rate| rate.is_finite() && count > 0)
+    }
+}
+
+/// How much of a batch one of its parts is.
+fn share(part: &Batch, whole: &Batch) -> Share {
+    Share {
+        loss: part.labels_counted() as f64 / whole.labels_counted() as f64,
+        examples: part.examples() as f64 / whole.examples() as f64,
+    }
 }
 
 /// Tells the quantities of training at an update.
@@ -253,26 +283,54 @@ fn look_at(
     ];
     for (metric, value) in present {
         if let Some(value) = value {
-            observe(step, "training", metric, value, tell);
+            observe(step, TRAINING, metric, value, tell);
         }
     }
 }
 
-/// The final measurements.
-fn measure(job: &Job, task: &Task, trained: &Trained, tell: &mut dyn FnMut(Event)) {
+/// What the network that training starts from makes of the portions whose CKA is asked for.
+fn before_training(job: &Job, task: &Task) -> Result<BTreeMap<String, Tensor>> {
+    job.measurements
+        .iter()
+        .filter(|wanted| matches!(wanted.measure, Measure::Cka(_)))
+        .map(|wanted| Ok((wanted.on.clone(), measure::states(task, &wanted.on)?)))
+        .collect()
+}
+
+/// The final measurements, of the weights of update `step`.
+fn measure(
+    job: &Job,
+    task: &Task,
+    before: &BTreeMap<String, Tensor>,
+    step: u64,
+    tell: &mut dyn FnMut(Event),
+) -> Result<()> {
+    let mut evaluated: BTreeMap<&str, Scores> = BTreeMap::new();
     for wanted in &job.measurements {
-        let value = match wanted.measure {
-            Measure::Accuracy => Some(task.evaluate(&wanted.on).accuracy),
-            Measure::Loss => Some(task.evaluate(&wanted.on).loss),
-            _ => trained.distance,
+        let on = wanted.on.as_str();
+        let mut scores = || -> Result<Scores> {
+            if !evaluated.contains_key(on) {
+                evaluated.insert(on, measure::evaluate(task, on)?);
+            }
+            Ok(evaluated[on].clone())
         };
-        match value {
-            Some(value) => observe(trained.step, &wanted.on, &wanted.measure.key(), value, tell),
-            None => tell(Event::Note {
-                text: format!("this run has no `{}`", wanted.measure.key()),
-            }),
-        }
+        let value = match &wanted.measure {
+            Measure::Accuracy => scores()?.accuracy(),
+            Measure::Loss => scores()?.loss(),
+            Measure::Perplexity(measure) => {
+                scores()?.perplexity(measure.perplexity.perplexity_weighting)
+            }
+            Measure::Sharpness(measure) => measure::sharpness(task, on, &measure.sharpness)?,
+            Measure::Cka(measure) => {
+                let after = measure::states(task, on)?;
+                measure::linear_cka(&before[on], &after, measure.cka.centred)
+            }
+            // Told at the end of training.
+            Measure::Distance => continue,
+        };
+        observe(step, on, &wanted.measure.key(), value, tell);
     }
+    Ok(())
 }
 
 /// Observations are finite; a number that is not has no row.
@@ -288,43 +346,36 @@ fn observe(step: u64, on: &str, metric: &str, value: f64, tell: &mut dyn FnMut(E
 }
 
 /// The network that the run starts from.
-fn network(job: &Job, device: Device, tell: &mut dyn FnMut(Event)) -> Result<Vit> {
+fn network(job: &Job, device: Device, tell: &mut dyn FnMut(Event)) -> Result<Network> {
     let spec = &job.spec;
-    let config = config(job, &spec.model)?;
-    ensure!(
-        config.model_type == ModelType::Vit,
-        "networks of type {:?} are not available yet",
-        config.model_type
-    );
-    let model = Vit::new(
-        VitConfig::read(&config)?,
+    let classes = match &spec.input {
+        Input::Images(input) => input.classes,
+        Input::SentencePairs(input) => input.classes,
+        Input::TextBlocks(_) => None,
+    };
+    let mut network = Network::new(
+        &config(job, &spec.model)?,
+        classes.map(|classes| classes as i64),
         derive(&spec.id(), "weights"),
         device,
     )?;
-    let (weights, head) = match &spec.model {
-        ModelSpec::Config(_) => return Ok(model),
-        ModelSpec::Folder { sha256 } => (folder(job, sha256)?.join("model.safetensors"), Vit::HEAD),
-        ModelSpec::Stage(_) => (
-            weights_file(
-                job.stage
-                    .as_ref()
-                    .context("the job names no weights of the stage it starts from")?,
-            ),
-            "",
-        ),
-        ModelSpec::Hub(hub) => bail!("models from the Hub are not available yet: {}", hub.hub),
+    if spec
+        .training
+        .as_ref()
+        .is_some_and(|training| training.activation_checkpointing)
+    {
+        network.set_activations(Activations::Recomputed);
+    }
+    let loaded = match &spec.model {
+        ModelSpec::Config(_) => return Ok(network),
+        ModelSpec::Folder { sha256 } => network.load(&folder(job, sha256)?, Head::Fresh)?,
+        ModelSpec::Hub(hub) => network.load(&fetched(job, hub)?, Head::Fresh)?,
+        ModelSpec::Stage(_) => {
+            let stage = job.stage.as_ref();
+            let stage = stage.context("the job names no weights of the stage it starts from")?;
+            network.load(&weights_file(stage), Head::Fresh)?
+        }
     };
-    let loaded = model.weights.load(&weights, Vit::PREFIX, head)?;
-    let missing = loaded
-        .newly_initialised
-        .iter()
-        .find(|name| head.is_empty() || !name.starts_with(head));
-    ensure!(
-        missing.is_none(),
-        "{} lacks `{}`",
-        weights.display(),
-        missing.map_or("", String::as_str)
-    );
     for (what, names) in [
         ("newly initialised", loaded.newly_initialised),
         ("skipped", loaded.skipped),
@@ -335,33 +386,30 @@ fn network(job: &Job, device: Device, tell: &mut dyn FnMut(Event)) -> Result<Vit
             });
         }
     }
-    Ok(model)
+    Ok(network)
 }
 
 /// The configuration of the network, through any number of stages.
 fn config(job: &Job, model: &ModelSpec) -> Result<ModelConfig> {
-    match model {
-        ModelSpec::Config(config) => Ok(config.clone()),
-        ModelSpec::Stage(stage) => config(job, &stage.model),
-        ModelSpec::Folder { sha256 } => {
-            let path = folder(job, sha256)?.join("config.json");
-            let text =
-                std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-            serde_json::from_str(&text).with_context(|| path.display().to_string())
-        }
-        ModelSpec::Hub(hub) => bail!("models from the Hub are not available yet: {}", hub.hub),
-    }
+    let folder = match model {
+        ModelSpec::Config(config) => return Ok(config.clone()),
+        ModelSpec::Stage(stage) => return config(job, &stage.model),
+        ModelSpec::Folder { sha256 } => folder(job, sha256)?,
+        ModelSpec::Hub(hub) => fetched(job, hub)?,
+    };
+    let path = folder.join("config.json");
+    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    serde_json::from_str(&text).with_context(|| path.display().to_string())
 }
 
-/// `model` on the data of the run.
-fn open(job: &Job, model: Vit, device: Device) -> Result<Task> {
+/// `network` on the data of the run.
+fn task(job: &Job, network: Network, device: Device, tell: &mut dyn FnMut(Event)) -> Result<Task> {
     let spec = &job.spec;
-    let data = match &spec.data {
-        DataSpec::Folder { sha256 } => folder(job, sha256)?,
-        DataSpec::Hub(hub) => bail!("data from the Hub are not available yet: {}", hub.hub),
-    };
-    let Input::Images(input) = &spec.input else {
-        bail!("this network reads images")
+    let data = source(job, &spec.data)?;
+    let tokenizer = match (&spec.input, &spec.tokenizer) {
+        (Input::Images(_), _) => None,
+        (_, Some(tokenizer)) => Some(source(job, tokenizer)?),
+        (_, None) => tokenizer_of(job, &spec.model)?,
     };
     let measured = job
         .measurements
@@ -369,23 +417,71 @@ fn open(job: &Job, model: Vit, device: Device) -> Result<Task> {
         .filter(|wanted| wanted.measure != Measure::Distance)
         .map(|wanted| &wanted.on);
     let portions: Vec<String> = measured.chain(&spec.select).cloned().collect();
+    let source = Source {
+        folder: &data,
+        tokenizer: tokenizer.as_deref(),
+        cache: &job.cache.as_ref().map_or_else(Cache::forgetful, Cache::at),
+    };
+    let (train, portions) = open(
+        source,
+        &spec.input,
+        &network,
+        &spec.id(),
+        &spec.train,
+        &portions,
+        &mut |progress| prepare(progress, tell),
+    )?;
     let precision = spec
         .training
         .as_ref()
         .map_or(Precision::Float32, |training| training.precision);
-    Ok(Task::Images(ImageTask::open(
-        model,
-        &data,
-        input,
-        &spec.train,
-        &portions,
+    let noise_at = match &spec.method {
+        MethodEntry::Trained(method) => method.vit_noise_at(),
+        MethodEntry::Untrained(_) => methods::VitNoiseAt::default(),
+    };
+    Ok(Task::new(
+        network,
+        &spec.input,
+        train,
+        portions,
         precision,
-        match &spec.method {
-            MethodEntry::Trained(method) => method.vit_noise_at(),
-            MethodEntry::Untrained(_) => methods::VitNoiseAt::default(),
-        },
         device,
-    )?))
+        noise_at,
+    ))
+}
+
+/// Tells how far the preparation of data is.
+fn prepare(progress: Progress, tell: &mut dyn FnMut(Event)) {
+    tell(match progress {
+        Progress::At {
+            label, done, total, ..
+        } => Event::Preparing {
+            what: label.into(),
+            done,
+            total,
+        },
+        Progress::Note(text) => Event::Note { text: text.into() },
+    });
+}
+
+/// Where the tokenizer of a model lies, through any number of stages; a configuration alone has none.
+fn tokenizer_of(job: &Job, model: &ModelSpec) -> Result<Option<PathBuf>> {
+    match model {
+        ModelSpec::Hub(hub) => fetched(job, hub).map(Some),
+        ModelSpec::Folder { sha256 } => folder(job, sha256).map(Some),
+        ModelSpec::Stage(stage) => match &stage.tokenizer {
+            Some(tokenizer) => source(job, tokenizer).map(Some),
+            None => tokenizer_of(job, &stage.model),
+        },
+        ModelSpec::Config(_) => Ok(None),
+    }
+}
+
+fn source(job: &Job, data: &DataSpec) -> Result<PathBuf> {
+    match data {
+        DataSpec::Folder { sha256 } => folder(job, sha256),
+        DataSpec::Hub(hub) => fetched(job, hub),
+    }
 }
 
 /// The local folder with the content `sha256`, which is checked.
@@ -403,6 +499,15 @@ fn folder(job: &Job, sha256: &str) -> Result<PathBuf> {
     Ok(path.clone())
 }
 
+/// The local copy of a repository of the hub, which was verified when it was fetched.
+fn fetched(job: &Job, hub: &Hub) -> Result<PathBuf> {
+    let key = folder_key(hub);
+    let path = job.folders.get(&key);
+    Ok(path
+        .with_context(|| format!("the job does not say where {key} lies"))?
+        .clone())
+}
+
 /// A folder of a finished run stands for the weights in it.
 fn weights_file(path: &Path) -> PathBuf {
     if path.is_dir() {
@@ -417,7 +522,7 @@ fn steps(spec: &RunSpec, task: &Task) -> u64 {
     spec.training.as_ref().map_or(0, |training| {
         updates(
             training.length,
-            (task.examples() as u64).div_ceil(training.batch),
+            (task.train.len() as u64).div_ceil(training.batch),
         )
     })
 }
@@ -430,11 +535,11 @@ fn updates(length: suite::Length, per_epoch: u64) -> u64 {
 }
 
 /// A batch in `count` parts whose sizes differ by one at most; fewer when there are fewer examples.
-fn cut(batch: &Batch, count: i64) -> Vec<Batch> {
+fn cut(batch: &Batch, count: usize) -> Vec<Batch> {
     let examples = batch.examples();
     let count = count.clamp(1, examples.max(1));
-    let bound = |part: i64| part * examples / count;
+    let bound = |part: usize| part * examples / count;
     (0..count)
-        .map(|part| batch.part(bound(part), bound(part + 1) - bound(part)))
+        .map(|part| batch.part(bound(part), bound(part + 1)))
         .collect()
 }

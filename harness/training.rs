@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod machine;
+pub mod measure;
 pub mod models;
 pub mod tasks;
 pub mod train;

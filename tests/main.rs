@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+mod families;
+mod hub;
 mod judge;
 mod plan;
 mod report;
@@ -14,6 +16,7 @@ mod stats;
 mod store;
 mod suite;
 mod tidy;
+mod training_log;
 
 /// Compares `text` with a file of `tests/snapshots`; writes the file instead when `UPDATE_SNAPSHOTS` is set.
 fn snapshot(name: &str, text: &str) {

@@ -107,6 +107,7 @@ impl Place {
             slots: &[Slot::Cpu { threads: 1 }, Slot::Cpu { threads: 1 }],
             worker: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake-worker.sh"),
             folders: BTreeMap::new(),
+            cache: None,
             again: &|run| format!("harness run --only {}", run.id),
         };
         schedule::schedule(plan, &setting, control, tell).expect("a usable store")

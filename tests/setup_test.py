@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 import unittest
+import unittest.mock
 import zipfile
 from pathlib import Path
 
@@ -69,7 +70,13 @@ FILES = {
         "torch/lib/libtorch_python.so": "python",
         "torch/lib/libshm/alloc_info.h": "header",
         "torch/include/torch/torch.h": "header",
-        "torch/__init__.py": "python",
+        "torch/__init__.py": "answer = 42",
+        "torch/bin/torch_shm_manager": "manager",
+        "torch/bin/protoc": "protoc",
+        "torch/test/test.py": "test",
+        "torchgen/__init__.py": "",
+        "torch-2.13.0.dist-info/METADATA": "Name: torch\nVersion: 2.13.0\n",
+        "torch-2.13.0.data/purelib/other.py": "",
     },
     "nvidia_cuda_runtime-13.0.96-py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl": {
         "nvidia/cu13/lib/libcudart.so.13": "cudart",
@@ -105,14 +112,16 @@ class SetupTest(unittest.TestCase):
             )
         entry = {"unpacked": 1000, "wheels": wheels}
         self.pins = self.fake / "wheels.json"
-        self.pins.write_text(json.dumps({"x86_64": {"cpu": entry, "cuda": entry}}))
+        other = dict(wheels[0], file=wheels[0]["file"].replace("cp311", "cp312"))
+        python = {"unpacked": 1500, "shared": 500, "wheels": [wheels[0], other, wheels[1]]}
+        self.pins.write_text(json.dumps({"x86_64": {"cpu": entry, "cuda": entry, "python": python}}))
         self.torch = self.root / "download" / wheels[0]["file"]
 
     def plan(self, acts):
         (self.fake / "plan").write_text(acts)
 
-    def library(self, name="cpu"):
-        return libtorch.library(name, "x86_64", self.pins)
+    def library(self, name="cpu", python="cp311"):
+        return libtorch.library(name, "x86_64", self.pins, python)
 
     def pip(self, env=None):
         return libtorch.Pip([sys.executable, str(self.fake / "pip.py")], env or os.environ)
@@ -180,6 +189,105 @@ class SetupTest(unittest.TestCase):
         self.assert_complete()
         libtorch.select(self.library("cpu"), self.root)
         self.assertEqual(libtorch.selected(self.root), "cpu")
+
+    def test_the_python_half_comes_out_of_the_same_download_and_shares_its_files(self):
+        for name, home in (("cpu", "cpu"), ("cuda", "cuda/torch")):
+            with self.subTest(name):
+                self.setUp()
+                self.provide(name, python=self.library("python"))
+                self.assertEqual(len(self.calls()), len(FILES))
+                self.assertTrue(libtorch.is_present(self.library("python"), self.root))
+                self.assertEqual(
+                    self.files("python"),
+                    [
+                        "torch-2.13.0.dist-info/METADATA",
+                        "torch/__init__.py",
+                        "torch/bin/torch_shm_manager",
+                        "torch/lib/libc10.so",
+                        "torch/lib/libcudart.so.13",
+                        "torch/lib/libgomp.so.1",
+                        "torch/lib/libshm/alloc_info.h",
+                        "torch/lib/libtorch.so",
+                        "torch/lib/libtorch_cpu.so",
+                        "torch/lib/libtorch_cuda.so",
+                        "torch/lib/libtorch_python.so",
+                        "torchgen/__init__.py",
+                        "wheels",
+                    ],
+                )
+                ours, theirs = self.root / "python" / "torch" / "lib", self.root / home / "lib"
+                self.assertTrue(os.path.samefile(str(ours / "libtorch_cpu.so"), str(theirs / "libtorch_cpu.so")))
+                # The CPU library's is a linker script of our own.
+                self.assertEqual((ours / "libtorch.so").read_text(), "needs cuda")
+                self.assertTrue(os.access(str(ours.parent / "bin" / "torch_shm_manager"), os.X_OK))
+
+    def test_without_a_libtorch_the_python_half_is_provided_alone(self):
+        with contextlib.redirect_stdout(io.StringIO()):
+            libtorch.provide(self.library("python"), self.root, self.pip(), 0)
+        self.assertIn("torch/lib/libtorch_cpu.so", self.files("python"))
+        self.assertFalse((self.root / "cpu").exists())
+        self.assertIsNone(libtorch.from_the_same_wheels(self.library("cpu"), self.root, self.library("python")))
+
+    def test_what_only_the_tests_need_does_not_keep_libtorch_from_being_provided(self):
+        python = self.library("python")
+        with unittest.mock.patch.object(libtorch.absent, "provide", side_effect=libtorch.absent.AbsentError("no compiler")):
+            self.assertIn("warning: Python's torch could not be set up: no compiler", self.provide(python=python))
+        self.assert_complete()
+        self.assertFalse(libtorch.is_present(python, self.root))
+
+    def test_another_python_takes_the_python_half_from_its_own_wheel(self):
+        python = self.library("python", "cp312")
+        self.assertEqual([w["file"].split("-")[2] for w in python.wheels], ["cp312", "py3"])
+        self.assertIsNone(libtorch.from_the_same_wheels(self.library("cpu"), self.root, python))
+        (self.fake / "index" / self.torch.name).rename(self.fake / "index" / python.wheels[0]["file"])
+        with contextlib.redirect_stdout(io.StringIO()):
+            libtorch.provide(python, self.root, self.pip(), 0)
+        self.assertIn("--python-version 3.12 --abi cp312", self.calls()[0])
+        with self.assertRaisesRegex(libtorch.SetupError, "pinned for cp311, cp312, and this Python is cp38: .*PYTHON="):
+            self.library("python", "cp38")
+
+    def test_packages_find_torch_by_links_that_are_renewed(self):
+        packages, into = self.root / "python", self.fake / "packages"
+        (packages / "torch").mkdir(parents=True)
+        (packages / "torch" / "__init__.py").write_text("answer = 42")
+        into.mkdir()
+        (into / "torch").symlink_to("nowhere")
+        for _ in range(2):
+            libtorch.offer(packages, into)
+        code = [sys.executable, "-c", "import torch; print(torch.answer)"]
+        answer = subprocess.run(code, env=dict(os.environ, PYTHONPATH=str(into)), stdout=subprocess.PIPE)
+        self.assertEqual(answer.stdout, b"42\n")
+        (into / "torch").unlink()
+        (into / "torch").mkdir()
+        with self.assertRaisesRegex(libtorch.SetupError, "packages/torch is in the way"):
+            libtorch.offer(packages, into)
+
+    def test_a_library_loads_without_the_cuda_libraries_that_it_was_linked_with(self):
+        folder = self.fake / "lib"
+        folder.mkdir()
+
+        def compile(source, name, *more):
+            done = ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(folder / name), "-Wl,-soname," + name, *more]
+            subprocess.run(done, input=source.encode(), check=True)
+
+        compile("int cublasCreate(void) { return 7; }", "libcublas.so.13")
+        compile("int ncclSend(void) { return 7; }", "libnccl.so.2")
+        source = "int cublasCreate(void); int ncclSend(void); int puts(const char *);"
+        source += "int here(void) { return puts(\"\") < 0; } int there(void) { return cublasCreate() + ncclSend(); }"
+        compile(source, "libtorch_cuda.so", "-L" + str(folder), "-l:libcublas.so.13", "-l:libnccl.so.2", "-Wl,-rpath,$ORIGIN")
+        (folder / "libcublas.so.13").unlink()
+        load = "import ctypes, os, sys; ours = ctypes.CDLL(sys.argv[1], os.RTLD_NOW); print(ours.here(), flush=True); "
+        load = [sys.executable, "-c", load + "ours.there()", str(folder / "libtorch_cuda.so")]
+        self.assertNotEqual(subprocess.run(load, stderr=subprocess.DEVNULL).returncode, 0)
+        self.assertEqual(libtorch.absent.provide(folder, ["cc"]), ["libcublas.so.13"])
+        called = subprocess.run(load, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.assertEqual(called.stdout.split(), [b"0"])
+        self.assertIn(b"cublasCreate was called, but there is no CUDA", called.stderr)
+        self.assertEqual(libtorch.absent.provide(folder, ["cc"]), [])
+
+    def test_a_missing_compiler_is_named(self):
+        with self.assertRaisesRegex(libtorch.absent.AbsentError, "`/nonexistent/cc` is needed"):
+            libtorch.absent.run(["/nonexistent/cc"])
 
     def test_a_truncated_a_wrong_a_missing_and_a_broken_download_are_each_tried_again(self):
         problems = {
@@ -277,7 +385,7 @@ class SetupTest(unittest.TestCase):
     def test_every_pin_is_whole(self):
         for machine, libraries in json.loads((SCRIPT.parent / "wheels.json").read_text()).items():
             for name in libraries:
-                wheels = libtorch.library(name, machine).wheels
+                wheels = libtorch.library(name, machine, python="cp311").wheels
                 self.assertEqual(wheels[0]["requirement"], "torch==" + libtorch.TORCH)
                 for wheel in wheels:
                     package, version = wheel["file"].split("-")[:2]

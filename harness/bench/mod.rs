@@ -3,7 +3,7 @@
 //! Times are taken in turn within one process, method and base optimizer alternating, and the fastest of the rounds
 //! counts: it is what other work on the machine disturbs least. Compare ratios of one run, never times of two.
 
-mod gpt;
+pub mod pipeline;
 
 use std::cell::RefCell;
 use std::process::Command;
@@ -13,10 +13,10 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use optim::{Adam, Base, Method, Optimizer, Options, Output, Pass};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tch::{Device, Kind, Tensor};
 
-use crate::models::{Vit, VitConfig};
-use gpt::Gpt;
+use crate::models::{self, Gpt2};
 
 /// A network to time, with random weights and one random batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -27,6 +27,10 @@ pub enum Network {
     GptSmall,
     /// GPT-2 base (124M parameters), 1 block of 64 tokens.
     GptBase,
+    /// XLM-RoBERTa base (278M parameters) with 3 classes, 4 pairs of 32 tokens.
+    XlmrBase,
+    /// ViT base (86M parameters) with 100 classes, 1 image of 224 x 224 in patches of 16 x 16.
+    VitBase,
 }
 
 impl Network {
@@ -71,65 +75,108 @@ pub struct Table {
     pub rows: Vec<Row>,
 }
 
-enum Built {
-    Vit {
-        vit: Box<Vit>,
-        pixels: Tensor,
-        labels: Tensor,
-    },
-    Gpt {
-        gpt: Gpt,
-        ids: Tensor,
-    },
+/// How large the batch is; what is left out is as the [`Network`] says.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct Size {
+    /// Images, blocks or pairs
+    #[arg(long, value_parser = clap::value_parser!(i64).range(1..))]
+    pub examples: Option<i64>,
+    /// Tokens of a block or pair
+    #[arg(long, value_parser = clap::value_parser!(i64).range(2..))]
+    pub length: Option<i64>,
+}
+
+struct Built {
+    network: models::Network,
+    /// Pixels or ids.
+    input: Tensor,
+    /// Classes or, for a language model, the next tokens.
+    labels: Tensor,
 }
 
 impl Built {
-    fn new(network: Network) -> Result<Built> {
+    fn new(network: Network, size: Size) -> Result<Built> {
         tch::manual_seed(2);
-        let gpt = |layers, width, batch: i64, length: i64| Built::Gpt {
-            gpt: Gpt::new(layers, width, 50257, length),
-            ids: Tensor::randint(50257, [batch, length], (Kind::Int64, Device::Cpu)),
+        let examples = |usual: i64| size.examples.unwrap_or(usual);
+        let length = |usual: i64| size.length.unwrap_or(usual);
+        let int = (Kind::Int64, Device::Cpu);
+        let images = |batch: i64, side: i64, classes: i64| {
+            let pixels = Tensor::randn([batch, 3, side, side], (Kind::Float, Device::Cpu));
+            (pixels, Tensor::randint(classes, [batch], int))
         };
-        Ok(match network {
-            Network::GptSmall => gpt(4, 256, 2, 64),
-            Network::GptBase => gpt(12, 768, 1, 64),
-            Network::VitTiny => {
-                let config = serde_json::json!({
+        let blocks = |batch: i64, length: i64| {
+            let ids = Tensor::randint(50257, [batch, length], int);
+            let labels = Gpt2::next_token_labels(&ids);
+            (ids, labels)
+        };
+        // No dropout, so that a step costs its passes and nothing else.
+        let (config, (input, labels)) = match network {
+            Network::VitTiny => (
+                json!({
                     "model_type": "vit", "hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4,
                     "intermediate_size": 256, "image_size": 32, "patch_size": 8, "num_labels": 10,
-                });
-                let config = VitConfig::read(&serde_json::from_value(config)?)?;
-                Built::Vit {
-                    vit: Box::new(Vit::new(config, 2, Device::Cpu)?),
-                    pixels: Tensor::randn([16, 3, 32, 32], (Kind::Float, Device::Cpu)),
-                    labels: Tensor::randint(10, [16], (Kind::Int64, Device::Cpu)),
-                }
-            }
+                }),
+                images(examples(16), 32, 10),
+            ),
+            Network::VitBase => (
+                json!({"model_type": "vit", "num_labels": 100}),
+                images(examples(1), 224, 100),
+            ),
+            Network::GptSmall => (
+                json!({
+                    "model_type": "gpt2", "n_layer": 4, "n_embd": 256, "n_head": 4, "n_positions": length(64),
+                    "embd_pdrop": 0, "attn_pdrop": 0, "resid_pdrop": 0,
+                }),
+                blocks(examples(2), length(64)),
+            ),
+            Network::GptBase => (
+                json!({"model_type": "gpt2", "embd_pdrop": 0, "attn_pdrop": 0, "resid_pdrop": 0}),
+                blocks(examples(1), length(64)),
+            ),
+            Network::XlmrBase => (
+                json!({
+                    "model_type": "xlm-roberta", "vocab_size": 250_002, "max_position_embeddings": 514,
+                    "type_vocab_size": 1, "layer_norm_eps": 1e-5, "num_labels": 3,
+                    "hidden_dropout_prob": 0, "attention_probs_dropout_prob": 0,
+                }),
+                (
+                    Tensor::randint_low(4, 250_002, [examples(4), length(32)], int),
+                    Tensor::randint(3, [examples(4)], int),
+                ),
+            ),
+        };
+        let config = serde_json::from_value(config)?;
+        Ok(Built {
+            network: models::Network::new(&config, None, 2, Device::Cpu)?,
+            input,
+            labels,
         })
     }
 
     fn parameters(&self) -> Vec<(String, Tensor)> {
-        match self {
-            Built::Vit { vit, .. } => vit.weights.named(),
-            Built::Gpt { gpt, .. } => gpt.parameters(),
-        }
+        self.network.weights().named()
     }
 
     fn forward(&self, pass: &Pass) -> Output {
-        match self {
-            Built::Vit {
-                vit,
-                pixels,
-                labels,
-            } => {
-                let logits = vit.forward(&pass.noise.apply(pixels), pass.train);
-                Output {
-                    loss: logits.cross_entropy_for_logits(labels),
-                    logits,
-                }
+        let labels = &self.labels;
+        let (loss, logits) = match &self.network {
+            models::Network::Vit(vit) => {
+                let logits = vit.forward(&pass.noise.apply(&self.input), pass.train);
+                (logits.cross_entropy_for_logits(labels), logits)
             }
-            Built::Gpt { gpt, ids } => gpt.forward(ids, &pass.noise),
-        }
+            models::Network::Gpt2(gpt) => {
+                let embedded = pass.noise.apply(&gpt.embed(&self.input));
+                let logits = gpt.forward(&embedded, None, pass.train);
+                (Gpt2::loss(&logits, labels), logits)
+            }
+            models::Network::XlmRoberta(xlmr) => {
+                let embedded = pass.noise.apply(&xlmr.embed(&self.input));
+                let positions = xlmr.positions(&self.input);
+                let logits = xlmr.forward(&embedded, &positions, None, pass.train);
+                (logits.cross_entropy_for_logits(labels), logits)
+            }
+        };
+        Output { loss, logits }
     }
 }
 
@@ -143,16 +190,16 @@ fn optimizer(method: &Method, built: &Built) -> Result<Optimizer> {
 }
 
 /// Times every method whose name is in `only`, all when it is empty.
-pub fn table(network: Network, only: &[String], rounds: usize) -> Result<Table> {
+pub fn table(network: Network, size: Size, only: &[String], rounds: usize) -> Result<Table> {
     let chosen = |method: &Method| only.is_empty() || only.iter().any(|name| name == method.name());
-    let parameters = Built::new(network)?
+    let parameters = Built::new(network, size)?
         .parameters()
         .iter()
         .map(|(_, weight)| weight.numel() as u64)
         .sum();
     let mut rows = Vec::new();
     for method in Method::all().into_iter().filter(chosen) {
-        rows.push(row(network, method, rounds)?);
+        rows.push(row(network, size, method, rounds)?);
     }
     Ok(Table {
         network: network.name(),
@@ -163,9 +210,9 @@ pub fn table(network: Network, only: &[String], rounds: usize) -> Result<Table> 
     })
 }
 
-fn row(network: Network, method: Method, rounds: usize) -> Result<Row> {
+fn row(network: Network, size: Size, method: Method, rounds: usize) -> Result<Row> {
     let passes = method.passes();
-    let (built, plain_built) = (Built::new(network)?, Built::new(network)?);
+    let (built, plain_built) = (Built::new(network, size)?, Built::new(network, size)?);
     let mut stepping = optimizer(&method, &built)?;
     let mut plain = optimizer(&Method::all().remove(0), &plain_built)?;
     let first_weight = plain_built.parameters().remove(0).1;
@@ -206,7 +253,7 @@ fn row(network: Network, method: Method, rounds: usize) -> Result<Row> {
         ratio: step / base,
         passes_ratio: alone / base,
         over_percent: 100.0 * (step / alone - 1.0),
-        peak_bytes: peak_of(network, method.name())?,
+        peak_bytes: peak_of(network, size, method.name())?,
     })
 }
 
@@ -217,10 +264,15 @@ fn seconds(body: impl FnOnce() -> Result<(), optim::Error>) -> Result<f64> {
 }
 
 /// Largest resident memory of a process of its own, which makes three steps and nothing else.
-fn peak_of(network: Network, method: &str) -> Result<u64> {
+fn peak_of(network: Network, size: Size, method: &str) -> Result<u64> {
     let program = std::env::current_exe()?;
+    let given = [("--examples", size.examples), ("--length", size.length)];
+    let words = given
+        .into_iter()
+        .filter_map(|(name, value)| Some([name.to_string(), value?.to_string()]));
     let output = Command::new(program)
         .args(["peak", &network.name(), method])
+        .args(words.flatten())
         .output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     text.trim().parse().with_context(|| {
@@ -232,11 +284,11 @@ fn peak_of(network: Network, method: &str) -> Result<u64> {
 }
 
 /// Makes three steps and returns the largest resident memory of this process, in bytes.
-pub fn peak(network: Network, method: &str) -> Result<u64> {
+pub fn peak(network: Network, size: Size, method: &str) -> Result<u64> {
     let method = Method::all()
         .into_iter()
         .find(|known| known.name() == method);
-    let built = Built::new(network)?;
+    let built = Built::new(network, size)?;
     let mut optimizer = optimizer(&method.context("no such method")?, &built)?;
     for _ in 0..3 {
         optimizer.step(&|pass: &Pass| built.forward(pass))?;

@@ -1,18 +1,17 @@
 //! `harness doctor`: what was found on this machine, what is missing and how to get it.
 
-use std::env;
-use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
 use super::{Exit, print_json};
+use crate::hub::{Settings, free_space};
 use crate::schedule::{BUILD, worker_path};
+use crate::show::{bytes, causes};
 
 pub fn doctor(json: bool) -> anyhow::Result<Exit> {
     let worker = ask_worker();
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
-    let (cache, cached) = hub_cache();
     let slurm = slurm();
     let found = json!({
         "harness": env!("CARGO_PKG_VERSION"),
@@ -20,7 +19,7 @@ pub fn doctor(json: bool) -> anyhow::Result<Exit> {
         "worker": match &worker { Ok(found) => found.clone(), Err(error) => json!({ "error": error }) },
         "cores": cores,
         "gpus": gpus(),
-        "hub_cache": { "folder": cache, "repositories": cached, "offline": is_set("HF_HUB_OFFLINE"), "token": has_token() },
+        "hub": hub(),
         "slurm": slurm,
         "python": version_of("python3", "--version"),
     });
@@ -55,30 +54,27 @@ fn ask_worker() -> Result<Value, String> {
         .map_err(|error| format!("the worker's answer cannot be read: {error}"))
 }
 
-/// The Hugging Face cache that Python's client uses, and how many repositories lie in it.
-fn hub_cache() -> (PathBuf, usize) {
-    let home = || PathBuf::from(env::var_os("HOME").unwrap_or_default());
-    let hf_home =
-        env::var_os("HF_HOME").map_or_else(|| home().join(".cache/huggingface"), PathBuf::from);
-    let cache = env::var_os("HF_HUB_CACHE").map_or_else(|| hf_home.join("hub"), PathBuf::from);
+/// How the hub is reached and what of it lies here; of the token only whether there is one.
+fn hub() -> Value {
+    let settings = match Settings::of_environment() {
+        Ok(settings) => settings,
+        Err(error) => return json!({ "error": causes(&error) }),
+    };
     let is_repository = |name: &str| name.starts_with("models--") || name.starts_with("datasets--");
-    let entries = std::fs::read_dir(&cache).into_iter().flatten().flatten();
+    let entries = std::fs::read_dir(&settings.cache);
     let count = entries
+        .into_iter()
+        .flatten()
+        .flatten()
         .filter(|entry| is_repository(&entry.file_name().to_string_lossy()))
         .count();
-    (cache, count)
-}
-
-fn has_token() -> bool {
-    is_set("HF_TOKEN")
-}
-
-fn is_set(name: &str) -> bool {
-    env::var(name).is_ok_and(|value| {
-        !matches!(
-            value.to_lowercase().as_str(),
-            "" | "0" | "false" | "no" | "off"
-        )
+    json!({
+        "endpoint": settings.endpoint,
+        "cache": settings.cache,
+        "repositories": count,
+        "free": free_space(&settings.cache).ok(),
+        "token": settings.token.is_some(),
+        "offline": settings.offline,
     })
 }
 
@@ -153,25 +149,7 @@ fn print(found: &Value) {
         }
     }
     line("cores", found["cores"].to_string());
-    let cache = &found["hub_cache"];
-    let token = if cache["token"] == true {
-        "token set"
-    } else {
-        "no token"
-    };
-    let offline = if cache["offline"] == true {
-        ", offline"
-    } else {
-        ""
-    };
-    let folder = cache["folder"].as_str().unwrap_or("");
-    line(
-        "hub cache",
-        format!(
-            "{folder}, {} repositories, {token}{offline}",
-            cache["repositories"]
-        ),
-    );
+    line("hub", hub_line(&found["hub"]));
     let or = |value: &Value, missing: &str| value.as_str().unwrap_or(missing).to_string();
     line(
         "slurm",
@@ -184,6 +162,27 @@ fn print(found: &Value) {
         "python",
         or(&found["python"], "not found; needed for set-up and tests"),
     );
+}
+
+/// `https://..., token set; cache /..., 3 repositories, 12.0 GB free`.
+fn hub_line(hub: &Value) -> String {
+    if let Some(error) = hub["error"].as_str() {
+        return format!("not usable: {error}");
+    }
+    let text = |key: &str| hub[key].as_str().unwrap_or("");
+    let token = if hub["token"] == true {
+        "token set"
+    } else {
+        "no token"
+    };
+    let offline = if hub["offline"] == true {
+        ", offline"
+    } else {
+        ""
+    };
+    let free = hub["free"].as_u64().map_or("unknown".into(), bytes);
+    let (endpoint, cache, count) = (text("endpoint"), text("cache"), &hub["repositories"]);
+    format!("{endpoint}, {token}{offline}; cache {cache}, {count} repositories, {free} free")
 }
 
 /// What can be said of CUDA, and what to do about it.

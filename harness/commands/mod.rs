@@ -1,6 +1,8 @@
 //! One function per command: wires suites, plan, store, schedule and report together.
 
+mod data;
 mod doctor;
+mod fetch;
 mod methods;
 mod plan;
 mod report;
@@ -15,11 +17,14 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::hub::Reach;
 use crate::suite::{self, Problems, Suite};
 use select::Only;
 
 /// Where results are kept unless `--store` says otherwise.
 const STORE: &str = "data/runs";
+/// Where prepared data are kept unless `--cache` says otherwise.
+const CACHE: &str = "data/cache";
 
 /// Runs every cell of a paper's tables and sets the paper's numbers beside ours.
 ///
@@ -52,6 +57,21 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Get the models and data that suites need from the Hugging Face Hub, verified; again, what is missing
+    Fetch {
+        #[command(flatten)]
+        suites: Suites,
+        #[command(flatten)]
+        select: Select,
+        /// Say what would be fetched, and how much that is
+        #[arg(long, conflicts_with = "offline_check")]
+        dry_run: bool,
+        /// Say whether everything is here, using no network; exit code 2 when it is not
+        #[arg(long)]
+        offline_check: bool,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Run what is missing, then report
     Run {
         #[command(flatten)]
@@ -60,12 +80,18 @@ enum Command {
         select: Select,
         #[command(flatten)]
         store: StoreAt,
+        /// Folder of prepared data: decoded images, tokens
+        #[arg(long, value_name = "DIR", default_value = CACHE)]
+        cache: PathBuf,
         /// Where runs go: `cpu:2` (two at a time, one thread each), `cpu:2x4` (four threads each), `cuda:0,1`
         #[arg(long, value_name = "SLOTS")]
         slots: Option<String>,
         /// Folder for the reports
         #[arg(long, value_name = "DIR", default_value = "reports")]
         out: PathBuf,
+        /// Use no network: models and data that are not in the cache are an error (as with HF_HUB_OFFLINE=1)
+        #[arg(long)]
+        offline: bool,
         #[command(flatten)]
         output: Output,
     },
@@ -75,6 +101,19 @@ enum Command {
         suites: Suites,
         #[command(flatten)]
         store: StoreAt,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Count the examples and tokens of every portion that the suites read
+    Data {
+        #[command(flatten)]
+        suites: Suites,
+        /// Folder of prepared data
+        #[arg(long, value_name = "DIR", default_value = CACHE)]
+        cache: PathBuf,
+        /// Use no network
+        #[arg(long)]
+        offline: bool,
         #[command(flatten)]
         output: Output,
     },
@@ -100,7 +139,8 @@ enum Command {
     /// Time a step of every method on this machine, beside what its passes alone would cost
     #[command(trailing_var_arg = true, allow_hyphen_values = true)]
     Bench {
-        /// `vit-tiny`, `gpt-small` or `gpt-base`, then --method, --rounds, --threads, --json
+        /// `vit-tiny`, `vit-base`, `gpt-small`, `gpt-base` or `xlmr-base`, then --examples, --length, --method, --rounds,
+        /// --threads, --json
         #[arg(required = true, value_name = "NETWORK [OPTIONS]")]
         arguments: Vec<String>,
     },
@@ -206,12 +246,28 @@ pub fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
             &store.store,
             output.json,
         ),
+        Command::Fetch {
+            suites,
+            select,
+            dry_run,
+            offline_check,
+            output,
+        } => {
+            let mode = match (dry_run, offline_check) {
+                (_, true) => fetch::Mode::OfflineCheck,
+                (true, _) => fetch::Mode::DryRun,
+                _ => fetch::Mode::Fetch,
+            };
+            fetch::fetch(&read(&suites.paths)?, &select.only, mode, output.json)
+        }
         Command::Run {
             suites,
             select,
             store,
+            cache,
             slots,
             out,
+            offline,
             output,
         } => {
             let suites = read(&suites.paths)?;
@@ -219,8 +275,10 @@ pub fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
                 suites: &suites,
                 only: &select.only,
                 store: &store.store,
+                cache: &cache,
                 slots: slots.as_deref(),
                 out: &out,
+                reach: reach(offline),
                 json: output.json,
             })
         }
@@ -229,6 +287,12 @@ pub fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
             store,
             output,
         } => status::status(&read(&suites.paths)?, &store.store, output.json),
+        Command::Data {
+            suites,
+            cache,
+            offline,
+            output,
+        } => data::data(&read(&suites.paths)?, &cache, reach(offline), output.json),
         Command::Report {
             suites,
             store,
@@ -266,6 +330,14 @@ fn bench(arguments: &[String]) -> anyhow::Result<Exit> {
         Some(2) => Exit::BadInput,
         _ => Exit::Unexpected,
     })
+}
+
+/// How far commands may reach for what the hub has.
+fn reach(offline: bool) -> Reach {
+    match offline {
+        true => Reach::Cache,
+        false => Reach::Network,
+    }
 }
 
 /// Reads all suites, or tells everything that is wrong with any of them.
@@ -314,7 +386,31 @@ fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A word as a POSIX shell must read it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_string()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
 /// A path as the user would type it.
 fn shown(path: &Path) -> String {
     path.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn a_hostile_name_stays_one_word() {
+        assert_eq!(quoted("method=TRAM-x"), "method=TRAM-x");
+        assert_eq!(
+            quoted("method=a; rm -rf 'b'"),
+            r"'method=a; rm -rf '\''b'\'''"
+        );
+    }
 }

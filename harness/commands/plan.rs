@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::select::{Only, select};
-use super::{Exit, print_json};
+use super::{Exit, fetch, print_json};
 use crate::plan::{CellRef, PlannedRun, expand};
 use crate::store::Store;
 use crate::suite::Suite;
@@ -37,11 +37,16 @@ pub fn plan(suites: &[Suite], only: &[Only], store: &Path, json: bool) -> anyhow
     }
     let missing = done.iter().filter(|done| !**done).count();
     println!(
-        "{} cells, {} distinct runs, {} done, {missing} to do\n",
+        "{} cells, {} distinct runs, {} done, {missing} to do",
         cells.len(),
         plan.runs.len(),
         done.len() - missing
     );
+    let to_do = plan.runs.iter().zip(&done).filter(|(_, done)| !**done);
+    if let Some(line) = fetch::outlook(to_do.map(|(run, _)| run))? {
+        println!("{line}");
+    }
+    println!();
     println!(
         "{:<16} {:<6} {:<20} {:<20} {:>6}  pays for",
         "run", "state", "task", "method", "seed"

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::select::{Only, select};
-use super::{BadInput, Exit, print_json, render, report, shown};
+use super::{BadInput, Exit, fetch, print_json, quoted, render, report, shown};
+use crate::hub::Reach;
 use crate::plan::{PlannedRun, expand};
 use crate::schedule::{Control, Setting, Slot, Slots, Summary, schedule, worker_path};
 use crate::show::Display;
@@ -18,8 +19,10 @@ pub struct Wanted<'a> {
     pub suites: &'a [Suite],
     pub only: &'a [Only],
     pub store: &'a Path,
+    pub cache: &'a Path,
     pub slots: Option<&'a str>,
     pub out: &'a Path,
+    pub reach: Reach,
     pub json: bool,
 }
 
@@ -35,19 +38,26 @@ pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Exit> {
     let plan = select(expand(wanted.suites), wanted.only)?;
     let store = Store::open(wanted.store)?;
     // A damaged run counts as missing here; the schedule then loses that run alone, and names the file.
-    let missing = !plan
+    let missing: Vec<&PlannedRun> = plan
         .runs
         .iter()
-        .all(|run| store.is_done(run).unwrap_or(false));
-    let summary = if missing {
+        .filter(|run| !store.is_done(run).unwrap_or(false))
+        .collect();
+    let summary = if !missing.is_empty() {
+        let control = Control::of_signals()?;
+        let mut folders = locate(wanted.suites)?;
+        match fetch::provide(wanted.suites, &missing, wanted.reach, &control)? {
+            Some(fetched) => folders.extend(fetched),
+            None => return Ok(Exit::Interrupted),
+        }
         let setting = Setting {
             store: &store,
             slots: &slots,
             worker: worker_path()?,
-            folders: locate(wanted.suites)?,
+            folders,
+            cache: Some(std::path::absolute(wanted.cache)?),
             again: &|run| again(wanted, run),
         };
-        let control = Control::of_signals()?;
         let mut display = Display::new(&plan, &slots);
         let summary = schedule(&plan, &setting, &control, &mut |told| display.tell(&told));
         display.close();
@@ -77,7 +87,7 @@ pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Exit> {
 }
 
 /// Every folder the suites name, checked before any time is spent.
-fn locate(suites: &[Suite]) -> anyhow::Result<BTreeMap<String, PathBuf>> {
+pub(super) fn locate(suites: &[Suite]) -> anyhow::Result<BTreeMap<String, PathBuf>> {
     let mut folders = BTreeMap::new();
     let mut problems = Vec::new();
     for suite in suites {
@@ -112,16 +122,6 @@ fn again(wanted: &Wanted<'_>, run: &PlannedRun) -> String {
         .join(" ")
 }
 
-/// A word as a POSIX shell must read it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_string()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}
-
 fn sentence(summary: &Summary) -> String {
     let parts = [
         (summary.done.len(), "done"),
@@ -150,19 +150,5 @@ fn exit(summary: &Summary) -> Exit {
         Exit::RunsFailed
     } else {
         Exit::Success
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::quoted;
-
-    #[test]
-    fn a_hostile_name_stays_one_word() {
-        assert_eq!(quoted("method=TRAM-x"), "method=TRAM-x");
-        assert_eq!(
-            quoted("method=a; rm -rf 'b'"),
-            r"'method=a; rm -rf '\''b'\'''"
-        );
     }
 }

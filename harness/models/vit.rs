@@ -1,38 +1,24 @@
 //! The vision transformer of Dosovitskiy et al. (2021) with a linear classifier on its class token, computed as
 //! Hugging Face's `ViTForImageClassification` does.
 
+use serde::Serialize;
 use tch::{Device, Tensor};
 
-use super::config::{ConfigError, Keys};
+use super::config::{ConfigError, Keys, divides, wrong};
+use super::layers::{
+    Activation, Activations, Attention, Block, Blocks, FeedForward, Heads, Linear, Norm, Sight,
+    dropout,
+};
+use super::stored::{Layout, Skipped};
 use super::weights::{Init, Parameter, Weights};
 use harness::suite::ModelConfig;
 
-/// Keys of a ViT's `config.json` that do not change what is computed here: they describe where the file came from,
-/// name labels, or belong to the pooler and the decoder that a classifier lacks.
-const HARMLESS: [&str; 19] = [
-    "_name_or_path",
-    "_attn_implementation",
-    "architectures",
-    "dtype",
-    "encoder_stride",
-    "finetuning_task",
-    "gradient_checkpointing",
-    "is_encoder_decoder",
-    "label2id",
-    "output_attentions",
-    "output_hidden_states",
-    "pooler_act",
-    "pooler_output_size",
-    "problem_type",
-    "return_dict",
-    "torch_dtype",
-    "transformers_version",
-    "use_bfloat16",
-    "use_cache",
-];
+/// Keys of a ViT's `config.json` that do not change what is computed here: they belong to the pooler and the decoder
+/// that a classifier lacks.
+const HARMLESS: [&str; 3] = ["encoder_stride", "pooler_act", "pooler_output_size"];
 
 /// The shape of a vision transformer: the keys of its `config.json` under their own names and defaults.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct VitConfig {
     /// Width of a token.
     pub hidden_size: i64,
@@ -61,47 +47,24 @@ pub struct VitConfig {
     /// Whether query, key and value have a bias.
     pub qkv_bias: bool,
     /// Number of classes.
+    #[serde(skip)]
     pub num_labels: i64,
-}
-
-/// Activation of a feed-forward layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    /// x Phi(x), through the error function.
-    Gelu,
-    /// GELU with the tanh approximation.
-    GeluTanh,
-    /// max(x, 0).
-    Relu,
+    /// Names of the classes, or none.
+    #[serde(skip)]
+    pub label_names: Vec<String>,
 }
 
 impl VitConfig {
     /// The shape that `config` describes, or what is wrong with it. Needs no libtorch.
     pub fn read(config: &ModelConfig) -> Result<Self, ConfigError> {
         let mut keys = Keys::new("vit", &config.keys);
-        let named_labels = keys
-            .get("id2label")
-            .and_then(|names| names.as_object())
-            .map(|names| names.len() as i64);
+        let (num_labels, label_names) = keys.labels()?;
         let read = Self {
             hidden_size: keys.size("hidden_size", 768)?,
             num_hidden_layers: keys.size("num_hidden_layers", 12)?,
             num_attention_heads: keys.size("num_attention_heads", 12)?,
             intermediate_size: keys.size("intermediate_size", 3072)?,
-            hidden_act: match keys.word("hidden_act", "gelu")? {
-                "gelu" => Activation::Gelu,
-                "gelu_new" | "gelu_pytorch_tanh" => Activation::GeluTanh,
-                "relu" => Activation::Relu,
-                other => {
-                    let problem = format!(
-                        "should be gelu, gelu_new, gelu_pytorch_tanh or relu, found {other}"
-                    );
-                    return Err(ConfigError::Value {
-                        key: "hidden_act".into(),
-                        problem,
-                    });
-                }
-            },
+            hidden_act: keys.activation("hidden_act", "gelu")?,
             hidden_dropout_prob: keys.probability("hidden_dropout_prob", 0.0)?,
             attention_probs_dropout_prob: keys.probability("attention_probs_dropout_prob", 0.0)?,
             initializer_range: keys.number("initializer_range", 0.02)?,
@@ -110,44 +73,24 @@ impl VitConfig {
             patch_size: keys.size("patch_size", 16)?,
             num_channels: keys.size("num_channels", 3)?,
             qkv_bias: keys.truth("qkv_bias", true)?,
-            num_labels: keys.size("num_labels", named_labels.unwrap_or(2))?,
+            num_labels,
+            label_names,
         };
         keys.finish(&HARMLESS)?;
-        read.check(named_labels)?;
-        Ok(read)
-    }
-
-    fn check(&self, named_labels: Option<i64>) -> Result<(), ConfigError> {
-        let wrong = |key: &str, problem: String| {
-            Err(ConfigError::Value {
-                key: key.into(),
-                problem,
-            })
-        };
-        if self.hidden_size % self.num_attention_heads != 0 {
-            return wrong(
-                "num_attention_heads",
-                format!("should divide hidden_size, {}", self.hidden_size),
-            );
-        }
-        if self.image_size % self.patch_size != 0 {
-            return wrong(
-                "patch_size",
-                format!("should divide image_size, {}", self.image_size),
-            );
-        }
-        if self.num_channels != 1 && self.num_channels != 3 {
-            return wrong(
+        divides(
+            ("num_attention_heads", read.num_attention_heads),
+            ("hidden_size", read.hidden_size),
+        )?;
+        divides(
+            ("patch_size", read.patch_size),
+            ("image_size", read.image_size),
+        )?;
+        match read.num_channels {
+            1 | 3 => Ok(read),
+            other => Err(wrong(
                 "num_channels",
-                format!("should be 1 or 3, found {}", self.num_channels),
-            );
-        }
-        match named_labels {
-            Some(named) if named != self.num_labels => wrong(
-                "num_labels",
-                format!("is {}, but id2label names {named}", self.num_labels),
-            ),
-            _ => Ok(()),
+                format!("should be 1 or 3, found {other}"),
+            )),
         }
     }
 
@@ -157,13 +100,7 @@ impl VitConfig {
         let tokens = 1 + (self.image_size / patch) * (self.image_size / patch);
         let normal = Init::TruncatedNormal(self.initializer_range);
         let mut all = Vec::new();
-        let mut add = |name: String, size: &[i64], init| {
-            all.push(Parameter {
-                name,
-                size: size.to_vec(),
-                init,
-            })
-        };
+        let mut add = |name: String, size: &[i64], init| all.push(Parameter::new(name, size, init));
 
         add("vit.embeddings.cls_token".into(), &[1, 1, hidden], normal);
         add(
@@ -219,51 +156,45 @@ pub struct Vit {
     projection: Linear,
     class_token: Tensor,
     positions: Tensor,
-    layers: Vec<Layer>,
+    pub(super) blocks: Blocks<VitBlock>,
     norm: Norm,
     classifier: Linear,
 }
 
 impl Vit {
-    /// Names in a file of a bare backbone lack this.
-    pub const PREFIX: &str = "vit.";
-    /// Parameters that a fine-tuned model may start anew.
-    pub const HEAD: &str = "classifier.";
+    pub(super) const LAYOUT: Layout = Layout {
+        prefix: "vit.",
+        head: &["classifier."],
+        tied: None,
+        skipped: &[Skipped {
+            pattern: "pooler.dense.*",
+            why: "the classifier reads the first token itself",
+        }],
+    };
 
     /// A network with fresh weights from the stream that starts at `seed`.
     pub fn new(config: VitConfig, seed: u64, device: Device) -> Result<Self, torch_ext::Error> {
         let weights = Weights::init(&config.parameters(), seed, device)?;
-        let linear = |name: &str, bias| Linear::new(&weights, name, bias);
-        let norm = |name: &str| Norm::new(&weights, name, config.layer_norm_eps);
-        let layers = (0..config.num_hidden_layers).map(|n| {
-            let layer = format!("vit.encoder.layer.{n}");
-            Layer {
-                norm_before: norm(&format!("{layer}.layernorm_before")),
-                query: linear(
-                    &format!("{layer}.attention.attention.query"),
-                    config.qkv_bias,
-                ),
-                key: linear(&format!("{layer}.attention.attention.key"), config.qkv_bias),
-                value: linear(
-                    &format!("{layer}.attention.attention.value"),
-                    config.qkv_bias,
-                ),
-                attention_output: linear(&format!("{layer}.attention.output.dense"), true),
-                norm_after: norm(&format!("{layer}.layernorm_after")),
-                intermediate: linear(&format!("{layer}.intermediate.dense"), true),
-                output: linear(&format!("{layer}.output.dense"), true),
-            }
-        });
+        let block = |n| VitBlock::new(&weights, &config, n);
+        let dropout = [
+            config.attention_probs_dropout_prob,
+            config.hidden_dropout_prob,
+        ];
         Ok(Self {
-            layers: layers.collect(),
-            projection: linear("vit.embeddings.patch_embeddings.projection", true),
+            projection: Linear::new(&weights, "vit.embeddings.patch_embeddings.projection", true),
             class_token: weights.get("vit.embeddings.cls_token"),
             positions: weights.get("vit.embeddings.position_embeddings"),
-            norm: norm("vit.layernorm"),
-            classifier: linear("classifier", true),
+            blocks: Blocks::new((0..config.num_hidden_layers).map(block), &dropout),
+            norm: Norm::new(&weights, "vit.layernorm", config.layer_norm_eps),
+            classifier: Linear::new(&weights, "classifier", true),
             weights,
             config,
         })
+    }
+
+    /// What the blocks leave for the backward pass.
+    pub fn set_activations(&mut self, activations: Activations) {
+        self.blocks.activations = activations;
     }
 
     /// Output of the patch projection: `[batch, patches, hidden]` from normalised `pixels`,
@@ -286,17 +217,32 @@ impl Vit {
 
     /// Logits, `[batch, class]`, from [`patches`](Self::patches). `train` switches dropout on.
     pub fn classify(&self, patches: &Tensor, train: bool) -> Tensor {
+        self.classifier.forward(&self.first_token(patches, train))
+    }
+
+    /// Final hidden state of the class token, normalised: `[batch, hidden]`.
+    pub fn first_token(&self, patches: &Tensor, train: bool) -> Tensor {
+        // Layer normalisation acts on each token alone, so only the one that is read needs it.
+        self.norm
+            .forward(&self.run(patches, train, &mut |_| {}).select(1, 0))
+    }
+
+    /// What enters the first block and what leaves every block, before the final norm; each `[batch, token, hidden]`.
+    pub fn hidden_states(&self, patches: &Tensor) -> Vec<Tensor> {
+        let mut states = Vec::new();
+        let _ = self.run(patches, false, &mut |x| states.push(x.shallow_clone()));
+        states
+    }
+
+    fn run(&self, patches: &Tensor, train: bool, seen: &mut dyn FnMut(&Tensor)) -> Tensor {
         let batch = patches.size()[0];
         let class_token = self.class_token.expand([batch, -1, -1], false);
         // [batch, 1 + patches, hidden]; autocast leaves concatenation to the widest kind.
         let embedded = Tensor::cat(&[class_token, patches.to_kind(self.class_token.kind())], 1)
             + &self.positions;
-        let mut x = embedded.dropout(self.config.hidden_dropout_prob, train);
-        for layer in &self.layers {
-            x = layer.forward(&x, &self.config, train);
-        }
-        // Layer normalisation acts on each token alone, so only the one that is read needs it.
-        self.classifier.forward(&self.norm.forward(&x.select(1, 0)))
+        let x = dropout(embedded, self.config.hidden_dropout_prob, train);
+        seen(&x);
+        self.blocks.forward(x, None, train, seen)
     }
 
     /// Logits, `[batch, class]`, from normalised `pixels`.
@@ -306,107 +252,41 @@ impl Vit {
 }
 
 #[derive(Debug)]
-struct Layer {
+pub(super) struct VitBlock {
     norm_before: Norm,
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    attention_output: Linear,
+    attention: Attention,
     norm_after: Norm,
-    intermediate: Linear,
-    output: Linear,
+    feed_forward: FeedForward,
+    dropout: f64,
 }
 
-impl Layer {
-    /// `[batch, token, hidden]` to the same.
-    fn forward(&self, x: &Tensor, config: &VitConfig, train: bool) -> Tensor {
-        let dropout = |x: Tensor| {
-            if train {
-                x.dropout(config.hidden_dropout_prob, true)
-            } else {
-                x
-            }
+impl VitBlock {
+    fn new(weights: &Weights, config: &VitConfig, n: i64) -> Self {
+        let layer = format!("vit.encoder.layer.{n}");
+        let norm =
+            |name: &str| Norm::new(weights, &format!("{layer}.{name}"), config.layer_norm_eps);
+        let heads = Heads {
+            count: config.num_attention_heads,
+            dropout: config.attention_probs_dropout_prob,
+            bias: config.qkv_bias,
         };
-        let h = x + dropout(self.attention_output.forward(&self.attend(
-            &self.norm_before.forward(x),
-            config,
-            train,
-        )));
-        let wide = self.intermediate.forward(&self.norm_after.forward(&h));
-        let active = match config.hidden_act {
-            Activation::Gelu => wide.gelu("none"),
-            Activation::GeluTanh => wide.gelu("tanh"),
-            Activation::Relu => wide.relu(),
-        };
-        &h + dropout(self.output.forward(&active))
-    }
-
-    fn attend(&self, x: &Tensor, config: &VitConfig, train: bool) -> Tensor {
-        let (batch, tokens, hidden) = x.size3().expect("[batch, token, hidden]");
-        let heads = config.num_attention_heads;
-        // [batch, head, token, hidden / heads]
-        let split = |linear: &Linear| {
-            linear
-                .forward(x)
-                .view([batch, tokens, heads, hidden / heads])
-                .transpose(1, 2)
-        };
-        let dropout = if train {
-            config.attention_probs_dropout_prob
-        } else {
-            0.0
-        };
-        let no_mask: Option<Tensor> = None;
-        let (q, k, v) = (split(&self.query), split(&self.key), split(&self.value));
-        let context =
-            Tensor::scaled_dot_product_attention(&q, &k, &v, no_mask, dropout, false, None, false);
-        context.transpose(1, 2).reshape([batch, tokens, hidden])
-    }
-}
-
-#[derive(Debug)]
-struct Linear {
-    weight: Tensor,
-    bias: Option<Tensor>,
-}
-
-impl Linear {
-    fn new(weights: &Weights, name: &str, bias: bool) -> Self {
-        let bias = bias.then(|| weights.get(&format!("{name}.bias")));
         Self {
-            weight: weights.get(&format!("{name}.weight")),
-            bias,
+            norm_before: norm("layernorm_before"),
+            attention: Attention::new(weights, &format!("{layer}.attention"), "attention", heads),
+            norm_after: norm("layernorm_after"),
+            feed_forward: FeedForward::new(weights, &layer, config.hidden_act),
+            dropout: config.hidden_dropout_prob,
         }
     }
-
-    fn forward(&self, x: &Tensor) -> Tensor {
-        x.linear(&self.weight, self.bias.as_ref())
-    }
 }
 
-#[derive(Debug)]
-struct Norm {
-    weight: Tensor,
-    bias: Tensor,
-    eps: f64,
-}
-
-impl Norm {
-    fn new(weights: &Weights, name: &str, eps: f64) -> Self {
-        let (weight, bias) = (
-            weights.get(&format!("{name}.weight")),
-            weights.get(&format!("{name}.bias")),
-        );
-        Self { weight, bias, eps }
-    }
-
-    fn forward(&self, x: &Tensor) -> Tensor {
-        x.layer_norm(
-            self.weight.size(),
-            Some(&self.weight),
-            Some(&self.bias),
-            self.eps,
-            true,
-        )
+impl Block for VitBlock {
+    fn forward(&self, x: &Tensor, _: Option<&Tensor>, train: bool) -> Tensor {
+        let dropout = |x| dropout(x, self.dropout, train);
+        let attended = self
+            .attention
+            .forward(&self.norm_before.forward(x), Sight::All, train);
+        let h = x + dropout(attended);
+        &h + dropout(self.feed_forward.forward(&self.norm_after.forward(&h)))
     }
 }

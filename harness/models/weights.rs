@@ -1,8 +1,6 @@
-//! The named parameters of a network: drawn from a seed, read from and written to safetensors.
+//! The named parameters of a network: drawn from a seed, kept and put back.
 
-use std::path::{Path, PathBuf};
-
-use tch::{Device, Kind, TchError, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// How a parameter starts.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -11,6 +9,10 @@ pub enum Init {
     Zeros,
     /// All 1.
     Ones,
+    /// Normal with mean 0 and this standard deviation.
+    Normal(f64),
+    /// Like `Normal`, but 0 in this row, which stands for padding.
+    NormalButRow(f64, i64),
     /// Normal with mean 0 and this standard deviation, truncated to [-2, 2] as the reference implementation does.
     TruncatedNormal(f64),
 }
@@ -26,67 +28,53 @@ pub struct Parameter {
     pub init: Init,
 }
 
-/// The parameters of a network, in the order it declares them: float32 leaves that require gradients.
+impl Parameter {
+    /// A parameter called `name`.
+    pub fn new(name: impl Into<String>, size: &[i64], init: Init) -> Self {
+        Self {
+            name: name.into(),
+            size: size.to_vec(),
+            init,
+        }
+    }
+}
+
+/// The parameters of a network, in the order it declares them: leaves that require gradients, float32 at first.
 ///
 /// A clone of a tensor in here is the same leaf: whoever replaces its data changes the network.
 #[derive(Debug)]
 pub struct Weights(Vec<(String, Tensor)>);
 
-/// What reading a file of weights found.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Loaded {
-    /// Parameters that the file lacks, or has in another shape where that is allowed: they keep what they had.
-    pub newly_initialised: Vec<String>,
-    /// Tensors of the file that are no parameter of the network.
-    pub skipped: Vec<String>,
-}
-
-/// Why weights could not be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum WeightsError {
-    /// The file cannot be read or written.
-    #[error("{path}: {message}")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// libtorch's or the format's own words.
-        message: String,
-    },
-    /// A tensor has another shape than the network's.
-    #[error("{path}: `{name}` has shape {found:?}, the network's is {expected:?}")]
-    Shape {
-        /// The file.
-        path: PathBuf,
-        /// The parameter.
-        name: String,
-        /// Shape in the file.
-        found: Vec<i64>,
-        /// Shape in the network.
-        expected: Vec<i64>,
-    },
-}
-
 impl Weights {
     /// Fresh parameters on `device`, drawn in order from the stream that starts at `seed`. The stream is the CPU's
     /// on every device, so that equal seeds mean equal weights.
+    ///
+    /// All lie in one buffer: an optimizer moves them to its own, and what is left behind is one piece that its next
+    /// buffer fits into.
     pub fn init(
         parameters: &[Parameter],
         seed: u64,
         device: Device,
     ) -> Result<Self, torch_ext::Error> {
         let mut generator = torch_ext::Generator::new(Device::Cpu, seed)?;
+        let scalars = |parameter: &Parameter| parameter.size.iter().product::<i64>();
+        let buffer = Tensor::empty(
+            [parameters.iter().map(scalars).sum::<i64>()],
+            (Kind::Float, device),
+        );
         let mut weights = Vec::with_capacity(parameters.len());
+        let mut start = 0;
         for parameter in parameters {
-            let size = parameter.size.as_slice();
-            let start = match parameter.init {
-                Init::Zeros => Tensor::zeros(size, (Kind::Float, Device::Cpu)),
-                Init::Ones => Tensor::ones(size, (Kind::Float, Device::Cpu)),
-                Init::TruncatedNormal(sd) => truncated_normal(&mut generator, size, sd)?,
-            };
+            let count = scalars(parameter);
+            let mut leaf = buffer
+                .narrow(0, start, count)
+                .view(parameter.size.as_slice());
+            leaf.copy_(&draw(&mut generator, parameter)?);
             weights.push((
                 parameter.name.clone(),
-                start.to_device(device).set_requires_grad(true),
+                leaf.detach().set_requires_grad(true),
             ));
+            start += count;
         }
         Ok(Self(weights))
     }
@@ -114,6 +102,26 @@ impl Weights {
         self.0.iter().map(|(_, tensor)| tensor.numel() as u64).sum()
     }
 
+    /// The floating kind of every parameter.
+    pub fn kind(&self) -> Kind {
+        self.0
+            .first()
+            .map_or(Kind::Float, |(_, tensor)| tensor.kind())
+    }
+
+    /// Converts every parameter, and with it the network, to another floating kind. Gradients are forgotten, and an
+    /// optimizer made before must not be used again.
+    pub fn to_kind(&self, kind: Kind) -> Result<(), torch_ext::Error> {
+        let _no_grad = tch::no_grad_guard();
+        for (_, tensor) in &self.0 {
+            torch_ext::set_grad(tensor, None)?;
+            tensor
+                .shallow_clone()
+                .set_data(&tensor.detach().to_kind(kind));
+        }
+        Ok(())
+    }
+
     /// A copy of every value, in declared order.
     pub fn snapshot(&self) -> Vec<Tensor> {
         self.0
@@ -129,69 +137,27 @@ impl Weights {
             tensor.shallow_clone().copy_(saved);
         }
     }
+}
 
-    /// Reads a safetensors file. A name counts with and without `prefix`, since files of a bare backbone lack it.
-    /// Parameters whose name starts with `head` may be absent or of another shape: they are then newly initialised.
-    /// Values are converted to float32.
-    pub fn load(&self, path: &Path, prefix: &str, head: &str) -> Result<Loaded, WeightsError> {
-        let file_error = |error: TchError| WeightsError::File {
-            path: path.into(),
-            message: first_line(&error.to_string()),
-        };
-        let mut found = Tensor::read_safetensors(path).map_err(file_error)?;
-        found.sort_by(|a, b| a.0.cmp(&b.0));
-        let mut loaded = Loaded::default();
-        let mut used = vec![false; found.len()];
-        let _no_grad = tch::no_grad_guard();
-        for (name, tensor) in &self.0 {
-            let bare = name.strip_prefix(prefix).unwrap_or(name);
-            let place = found
-                .iter()
-                .position(|(other, _)| other == name || other == bare);
-            let Some(place) = place else {
-                loaded.newly_initialised.push(name.clone());
-                continue;
-            };
-            used[place] = true;
-            let value = &found[place].1;
-            if value.size() == tensor.size() {
-                tensor.shallow_clone().f_copy_(value).map_err(file_error)?;
-            } else if name.starts_with(head) {
-                loaded.newly_initialised.push(name.clone());
-            } else {
-                return Err(WeightsError::Shape {
-                    path: path.into(),
-                    name: name.clone(),
-                    found: value.size(),
-                    expected: tensor.size(),
-                });
-            }
+fn draw(
+    generator: &mut torch_ext::Generator,
+    parameter: &Parameter,
+) -> Result<Tensor, torch_ext::Error> {
+    let (size, float) = (parameter.size.as_slice(), (Kind::Float, Device::Cpu));
+    let mut normal = |sd| {
+        let mut draws = Tensor::empty(size, float);
+        generator.normal(&mut draws, 0.0, sd).map(|()| draws)
+    };
+    match parameter.init {
+        Init::Zeros => Ok(Tensor::zeros(size, float)),
+        Init::Ones => Ok(Tensor::ones(size, float)),
+        Init::Normal(sd) => normal(sd),
+        Init::NormalButRow(sd, row) => {
+            let draws = normal(sd)?;
+            let _ = draws.select(0, row).zero_();
+            Ok(draws)
         }
-        let unused = found.into_iter().zip(used).filter(|(_, used)| !used);
-        loaded.skipped = unused.map(|((name, _), _)| name).collect();
-        Ok(loaded)
-    }
-
-    /// Writes every parameter to a safetensors file, whole or not at all.
-    pub fn save(&self, path: &Path) -> Result<(), WeightsError> {
-        let error = |message: String| WeightsError::File {
-            path: path.into(),
-            message,
-        };
-        let tensors: Vec<(&str, Tensor)> = self
-            .0
-            .iter()
-            .map(|(name, tensor)| {
-                (
-                    name.as_str(),
-                    tensor.detach().to_device(Device::Cpu).contiguous(),
-                )
-            })
-            .collect();
-        let partial = path.with_extension("safetensors.partial");
-        Tensor::write_safetensors(&tensors, &partial)
-            .map_err(|cause| error(first_line(&cause.to_string())))?;
-        std::fs::rename(&partial, path).map_err(|cause| error(cause.to_string()))
+        Init::TruncatedNormal(sd) => truncated_normal(generator, size, sd),
     }
 }
 
@@ -206,9 +172,4 @@ fn truncated_normal(
     generator.uniform(&mut draws, -1.0, 1.0)?;
     let normal = draws.erfinv() * (sd * std::f64::consts::SQRT_2);
     Ok(normal.clamp(-2.0, 2.0).to_kind(Kind::Float))
-}
-
-/// A C++ exception's message carries a stack after its first line.
-fn first_line(message: &str) -> String {
-    message.lines().next().unwrap_or_default().to_string()
 }

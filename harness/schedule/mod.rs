@@ -47,6 +47,8 @@ pub struct Setting<'a> {
     pub worker: PathBuf,
     /// Local folders by content hash.
     pub folders: BTreeMap<String, PathBuf>,
+    /// Where workers keep prepared data for one another; none keeps nothing.
+    pub cache: Option<PathBuf>,
     /// The command with which a user does one run again.
     pub again: &'a (dyn Fn(&PlannedRun) -> String + Sync),
 }

@@ -176,7 +176,7 @@ fn hear(event: &Event, log: &File, heard: &mut Heard) -> io::Result<()> {
             }
             heard.environment = Some(environment.clone());
         }
-        Event::Progress { .. } => {}
+        Event::Preparing { .. } | Event::Progress { .. } => {}
         Event::Observed(observation) => heard.observations.push(observation.clone()),
         Event::Note { text } => note(log, text)?,
         Event::Finished(outcome) => heard.outcome = Some(outcome.clone()),

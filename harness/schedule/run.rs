@@ -1,6 +1,9 @@
 //! One attempt at a run, on a slot's thread.
 
+use std::fs::File;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -9,7 +12,7 @@ use super::process::{self, End};
 use super::{Control, Failure, Said, Setting, Slot};
 use crate::event::{Environment, Event, Outcome, RunRecord};
 use crate::plan::{Job, PlannedRun};
-use crate::store::{Attempt, Work};
+use crate::store::{Attempt, TrainingLog, Work};
 
 /// Lines of the log that a failure shows.
 const LOG_END: usize = 12;
@@ -85,15 +88,31 @@ fn attempt_run(
     std::fs::write(&path, serde_json::to_string(&job)?)
         .with_context(|| path.display().to_string())?;
     let log = attempt.log()?;
-    let (heard, end) = process::run(
+    let training = Mutex::new(Some(attempt.training_log()));
+    let hear = |event: &Event| {
+        let mut training = training.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Err(error)) = training.as_mut().map(|training| training.hear(event)) {
+            *training = None;
+            give_up(&log, &error);
+        }
+        tell(event);
+    };
+    let ended = process::run(
         &setting.worker,
         &path,
         attempt.folder(),
         slot,
         &log,
         control,
-        tell,
-    )?;
+        &hear,
+    );
+    let training = training
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    if let Some(Err(error)) = training.map(TrainingLog::finish) {
+        give_up(&log, &error);
+    }
+    let (heard, end) = ended?;
     let End::Ended(outcome) = end else {
         return Ok(None);
     };
@@ -128,6 +147,11 @@ fn attempt_run(
     Ok(Some((outcome, None)))
 }
 
+/// A run is not lost because its training cannot be logged.
+fn give_up(log: &File, error: &anyhow::Error) {
+    let _: io::Result<()> = process::note(log, &format!("the training log ends here: {error:#}"));
+}
+
 fn job(run: &PlannedRun, work: &Work, setting: &Setting<'_>, slot: Slot) -> Job {
     let (measurements, finished) = match work {
         Work::Measure { weights, missing } => (missing.clone(), Some(weights.clone())),
@@ -141,6 +165,7 @@ fn job(run: &PlannedRun, work: &Work, setting: &Setting<'_>, slot: Slot) -> Job 
             .needs
             .as_ref()
             .and_then(|stage| setting.store.weights(stage)),
+        cache: setting.cache.clone(),
         device: slot.device().into(),
         threads: slot.threads(),
         finished,

@@ -4,6 +4,7 @@
     libtorch.py ensure    whatever is selected, or the CPU library if nothing is
     libtorch.py cpu       the CPU library, and select it
     libtorch.py cuda      the CUDA library, and select it
+    libtorch.py python    PyTorch for this Python, on the CPU; --into links it into a folder of packages
     libtorch.py status    say what is there; download nothing
 
 The libraries come out of PyTorch's own Python wheels, fetched by the user's own pip, so that its
@@ -12,11 +13,14 @@ checked against the sha256 pinned in `wheels.json`, and unpacked:
 
     .libtorch/cpu/       lib/, include/         the CPU half of the wheel
     .libtorch/cuda/      torch/, nvidia/        the wheels' own layout, which the libraries' rpaths need
+    .libtorch/python/    torch/, torchgen/, ... the Python half, with stand-ins for what only CUDA needs
     .libtorch/current    link to `cpu` or `cuda/torch`: what .cargo/config.toml names as LIBTORCH
     .libtorch/download/  verified wheels of an unfinished set-up; removed once it is done
 
-Both are cut from one wheel: `libtorch_cpu.so`, `libc10.so` and the headers are the same files. That
-is why selecting the other needs no rebuild.
+All are cut from one wheel: `libtorch_cpu.so`, `libc10.so` and the headers are the same files. That
+is why selecting the other needs no rebuild, and why the Python half is taken out with the first of
+them: it shares their libraries by hard link, and the wheel is not downloaded twice. The wheel is of
+Python 3.11; under another Python the Python half comes from a wheel of its own.
 
 A folder is complete when it has its final name: it is filled under another one and renamed.
 Python 3.8 and its standard library are enough.
@@ -38,6 +42,10 @@ import time
 import zipfile
 from pathlib import Path
 
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import absent  # noqa: E402
+
 TORCH = "2.13.0"
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent.parent
@@ -50,6 +58,12 @@ NOT_CPU = re.compile(
     r"lib(torch(_cuda.*|_python|_nvshmem|_global_deps)?|c10_cuda|caffe2_nvrtc|shm)\.so$"
 )
 CUDA = re.compile(r"torch/(lib|include)/|nvidia/.*/lib/[^/]+\.so[0-9.]*$")
+# torch/__init__.py asks for torch_shm_manager. A CUDA device alone loads libtorch_cuda_linalg and libcaffe2_nvrtc.
+PYTHON = re.compile(
+    r"(torchgen|functorch|torch-[^/]+\.dist-info)/"
+    r"|torch/(?!include/|bin/|test/|share/|lib/lib(torch_cuda_linalg|caffe2_nvrtc)\.so)|torch/bin/torch_shm_manager$"
+)
+RUNTIME = ("libcudart.so.13", "libcupti.so.13")
 OWN_LIBTORCH = (
     "To use a libtorch {v} of your own instead, set LIBTORCH to its folder (the one that holds\n"
     "lib/ and include/), or set LIBTORCH_USE_PYTORCH=1 in a Python environment with torch=={v}."
@@ -72,12 +86,16 @@ def human(count):
 
 
 class Library:
-    """One variant of libtorch: its wheels, its folder, and what is taken from the wheels."""
+    """One variant of libtorch: its wheels, its folder, and what is taken from the wheels.
 
-    def __init__(self, name, wheels, unpacked):
+    `unpacked` bytes of files, of which `shared` are those of another variant.
+    """
+
+    def __init__(self, name, wheels, unpacked, shared=0):
         self.name = name
         self.wheels = wheels
         self.unpacked = unpacked
+        self.shared = shared
 
     @property
     def target(self):
@@ -95,17 +113,25 @@ class Library:
             return None
         if self.name == "cuda":
             return member if CUDA.match(member) else None
+        directory, _, name = member.rpartition("/")
+        if self.name == "python":
+            return "torch/lib/" + name if name in RUNTIME else member if PYTHON.match(member) else None
         if member.startswith("torch/include/"):
             return member[len("torch/"):]
-        directory, _, name = member.rpartition("/")
         if directory == "torch/lib" and ".so" in name and not NOT_CPU.match(name):
             return "lib/" + name
-        if name in ("libcudart.so.13", "libcupti.so.13"):
-            return "lib/" + name
-        return None
+        return "lib/" + name if name in RUNTIME else None
 
     def finish(self, folder):
         """Add what no wheel holds."""
+        if self.name == "python":
+            os.chmod(str(folder / "torch" / "bin" / "torch_shm_manager"), 0o755)
+            try:
+                absent.provide(folder / "torch" / "lib", shlex.split(os.environ.get("CC") or "cc"))
+            except absent.AbsentError as error:
+                raise SetupError("Python's torch could not be set up: %s" % error)
+            (folder / "wheels").write_text(self.manifest)
+            return
         home = folder / "torch" if self.name == "cuda" else folder
         for needed in ("lib/libtorch_cpu.so", "lib/libc10.so", "include"):
             if not (home / needed).exists():
@@ -118,7 +144,8 @@ class Library:
         (folder / "wheels").write_text(self.manifest)
 
 
-def library(name, machine=None, pins=HERE / "wheels.json"):
+def library(name, machine=None, pins=HERE / "wheels.json", python=None):
+    """`python`: the tag of a Python, `cp311`; this one's if None."""
     machine = machine or platform.machine()
     machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(machine.lower(), machine)
     known = json.loads(Path(pins).read_text())
@@ -127,7 +154,17 @@ def library(name, machine=None, pins=HERE / "wheels.json"):
         raise SetupError(
             "no %s library is pinned for %s machines.\n%s" % (name, machine, OWN_LIBTORCH)
         )
-    return Library(name, entry["wheels"], entry["unpacked"])
+    wheels = entry["wheels"]
+    if name == "python":
+        python = python or "cp%d%d%s" % (sys.version_info[0], sys.version_info[1], getattr(sys, "abiflags", ""))
+        tags = [w["file"].split("-")[2] for w in wheels]
+        if python not in tags:
+            raise SetupError(
+                "Python's torch is pinned for %s, and this Python is %s: name another one, such as PYTHON=python3.11"
+                % (", ".join(t for t in tags if t != "py3"), python)
+            )
+        wheels = [w for w, tag in zip(wheels, tags) if tag in (python, "py3")]
+    return Library(name, wheels, entry["unpacked"], entry.get("shared", 0))
 
 
 def check_platform(system=None, libc=None):
@@ -243,8 +280,10 @@ class Pip:
         command = self.command + [
             "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input",
             "--disable-pip-version-check", "--dest", str(folder), "--requirement", str(requirements),
-            "--implementation", "cp", "--python-version", "3.11", "--abi", "cp311",
         ]  # fmt: skip
+        tag = wheel["file"].split("-")[2]
+        tag = "cp311" if tag == "py3" else tag
+        command += ["--implementation", "cp", "--python-version", tag[2] + "." + tag[3:], "--abi", tag]
         # The tag in the file's name, not this machine's: one hash holds whatever Python runs this.
         for tag in wheel["file"][: -len(".whl")].split("-")[-1].split("."):
             command += ["--platform", tag]
@@ -297,18 +336,25 @@ def fetch(wheel, store, pip, pause):
     )
 
 
-def check_space(lib, store, root, free):
+def check_space(lib, store, root, free, python=None):
+    unpacked = unpacked_size(lib, python)
     missing = [w["size"] for w in lib.wheels if not (store / w["file"]).exists()]
     # pip holds the wheel in flight twice for a moment.
-    need = sum(missing) + max([lib.unpacked] + missing) + SPARE_BYTES
+    need = sum(missing) + max([unpacked] + missing) + SPARE_BYTES
     if free < need:
         raise SetupError(
             "the %s library needs %s of disk for a moment (%s to keep), and %s has %s free.\n%s"
-            % (lib.name, human(need), human(lib.unpacked), root, human(free), OWN_LIBTORCH)
+            % (lib.name, human(need), human(unpacked), root, human(free), OWN_LIBTORCH)
         )
 
 
-def unpack(lib, store, staging):
+def unpacked_size(lib, python):
+    """Bytes to keep of `lib` and of `python`, which shares files with it."""
+    return lib.unpacked + (python.unpacked - python.shared if python else 0)
+
+
+def unpack(lib, store, staging, shared=None):
+    """`shared`: a folder like torch/ in which some of the files lie already."""
     for wheel in lib.wheels:
         say("unpacking %s" % wheel["file"])
         with zipfile.ZipFile(str(store / wheel["file"])) as archive:
@@ -320,8 +366,19 @@ def unpack(lib, store, staging):
                 if ".." in path.parts:
                     raise SetupError("%s holds a path that leaves its folder: %s" % (wheel["file"], member.filename))
                 path.parent.mkdir(parents=True, exist_ok=True)
+                if shared and link(shared / place[len("torch/"):], path, member.file_size):
+                    continue
                 with archive.open(member) as source, open(str(path), "wb") as target:
                     shutil.copyfileobj(source, target, 1 << 20)
+
+
+def link(there, here, size):
+    """True if `there` is a file of this size and now `here`, too. A libtorch.so may be another one."""
+    with contextlib.suppress(OSError):
+        if there.stat().st_size == size:
+            os.link(str(there), str(here))
+            return True
+    return False
 
 
 # --- The commands -------------------------------------------------------------------------------
@@ -334,27 +391,61 @@ def is_present(lib, root):
         return False
 
 
-def provide(lib, root, pip, pause=2.0, free=None):
-    """Make `.libtorch/<name>` complete. `pause` is in seconds."""
+def provide(lib, root, pip, pause=2.0, free=None, python=None):
+    """Make `.libtorch/<name>` complete, and `python`, which is cut from the same wheels. `pause` is in seconds."""
     store = root / "download"
     store.mkdir(parents=True, exist_ok=True)
-    check_space(lib, store, root, shutil.disk_usage(str(root)).free if free is None else free)
+    check_space(lib, store, root, shutil.disk_usage(str(root)).free if free is None else free, python)
     total = sum(w["size"] for w in lib.wheels)
     say("providing the %s library %s in %s" % (lib.name, TORCH, root / lib.name))
-    say("%d wheels, %s to download, %s unpacked" % (len(lib.wheels), human(total), human(lib.unpacked)))
+    say("%d wheels, %s to download, %s unpacked" % (len(lib.wheels), human(total), human(unpacked_size(lib, python))))
     for wheel in lib.wheels:
         fetch(wheel, store, pip, pause)
-    staging = root / ("unpacking-" + lib.name)
-    for leftover in (staging, root / lib.name):
-        shutil.rmtree(str(leftover), ignore_errors=True)
-    staging.mkdir()
-    unpack(lib, store, staging)
-    lib.finish(staging)
-    os.replace(str(staging), str(root / lib.name))
+    place(lib, root, store)
+    if python:
+        try:
+            place(python, root, store)
+        except SetupError as error:
+            # Only the tests need it, and `make python` says the same again.
+            say("warning: %s" % error)
     for wheel in lib.wheels:
         (store / wheel["file"]).unlink()
     with contextlib.suppress(OSError):
         store.rmdir()  # not empty if the other library's wheels are waiting there
+
+
+def place(lib, root, store):
+    """Cut `.libtorch/<name>` from the wheels in `store`."""
+    staging = root / ("unpacking-" + lib.name)
+    for leftover in (staging, root / lib.name):
+        shutil.rmtree(str(leftover), ignore_errors=True)
+    staging.mkdir()
+    unpack(lib, store, staging, shared_with(lib, root))
+    lib.finish(staging)
+    os.replace(str(staging), str(root / lib.name))
+
+
+def shared_with(lib, root):
+    """The folder whose lib/ holds files of the wheel that `lib` is cut from, or None."""
+    if lib.name != "python":
+        return None
+    for name, home in (("cuda", "cuda/torch"), ("cpu", "cpu")):
+        with contextlib.suppress(OSError):
+            if lib.wheels[0]["sha256"] in (root / name / "wheels").read_text():
+                return root / home
+    return None
+
+
+def offer(packages, into):
+    """Link what lies in the folder `packages` into the folder `into`, where Python looks for it."""
+    for there in packages.iterdir():
+        if there.is_dir():
+            here = into / there.name
+            if here.is_symlink():
+                here.unlink()
+            elif here.exists():
+                raise SetupError("%s is in the way: remove it" % here)
+            here.symlink_to(os.path.relpath(str(there), str(into)))
 
 
 def select(lib, root):
@@ -376,6 +467,15 @@ def selected(root):
         return None
 
 
+def from_the_same_wheels(lib, root, python=None):
+    """The Python half, if it is missing and the wheels of `lib` hold it."""
+    with contextlib.suppress(SetupError):
+        python = python or library("python")
+        if not is_present(python, root) and all(wheel in lib.wheels for wheel in python.wheels):
+            return python
+    return None
+
+
 @contextlib.contextmanager
 def alone(root):
     """One set-up at a time in one checkout."""
@@ -387,6 +487,21 @@ def alone(root):
             say("another set-up is at work in this checkout: waiting for it")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def run_python(root, env, into, pause=2.0):
+    check_platform()
+    with alone(root):
+        lib = library("python")
+        if not is_present(lib, root):
+            provide(lib, root, pip_of(env), pause)
+        if into:
+            offer(root / "python", into)
+        say("Python's torch %s is in place: %s" % (TORCH, into or root / "python"))
+
+
+def pip_of(env):
+    return Pip(shlex.split(env["PIP"]) if env.get("PIP") else [sys.executable, "-m", "pip"], env)
 
 
 def run(command, root, env, pause=2.0):
@@ -403,19 +518,23 @@ def run(command, root, env, pause=2.0):
         name = command if command != "ensure" else selected(root) or "cpu"
         lib = library(name)
         if not is_present(lib, root):
-            words = shlex.split(env["PIP"]) if env.get("PIP") else [sys.executable, "-m", "pip"]
-            provide(lib, root, Pip(words, env), pause)
+            provide(lib, root, pip_of(env), pause, python=from_the_same_wheels(lib, root))
         select(lib, root)
         say("the %s library %s is in place: %s" % (lib.name, TORCH, root / "current"))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["ensure", "cpu", "cuda", "status"])
+    parser.add_argument("command", choices=["ensure", "cpu", "cuda", "python", "status"])
     parser.add_argument("--root", type=Path, default=CHECKOUT / ".libtorch", help="default: .libtorch of this checkout")
+    parser.add_argument("--into", type=Path, help="the folder of Python packages that `python` links torch into")
     arguments = parser.parse_args()
+    root = Path(os.path.abspath(str(arguments.root)))
     try:
-        run(arguments.command, Path(os.path.abspath(str(arguments.root))), os.environ)
+        if arguments.command == "python":
+            run_python(root, os.environ, arguments.into)
+        else:
+            run(arguments.command, root, os.environ)
     except SetupError as error:
         print("\nlibtorch: error: %s" % error, file=sys.stderr)
         return 1

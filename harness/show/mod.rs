@@ -1,7 +1,8 @@
-//! What a schedule shows while it works: a live display on a terminal, plain lines elsewhere.
+//! What a schedule or a fetch shows while it works: a live display on a terminal, plain lines elsewhere.
 
 mod lines;
 mod progress;
+mod transfer;
 
 use std::io::IsTerminal;
 
@@ -11,6 +12,8 @@ use crate::schedule::{Failure, Slot, Told, What};
 
 use lines::Lines;
 use progress::Progress;
+
+pub use transfer::Transfer;
 
 /// A display on standard error.
 pub enum Display {
@@ -67,6 +70,31 @@ fn duration(seconds: f64) -> String {
     }
 }
 
+/// `812 B`, `4.0 kB`, `1.2 GB`, in powers of a thousand.
+pub fn bytes(count: u64) -> String {
+    let mut scaled = count as f64;
+    for unit in ["B", "kB", "MB", "GB"] {
+        // From here on one digit after the point would round up to a thousand.
+        if scaled < 999.95 {
+            let digits = usize::from(unit != "B");
+            return format!("{scaled:.digits$} {unit}");
+        }
+        scaled /= 1000.0;
+    }
+    format!("{scaled:.1} TB")
+}
+
+/// An error with its causes, in a line.
+pub fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}
+
 /// The lines that stay of an end, empty for what leaves none.
 fn lasting(told: &Told<'_>) -> Vec<String> {
     let name = name(told.run);
@@ -111,4 +139,15 @@ fn details(outcome: &Outcome, failure: &Failure) -> Vec<String> {
     }
     lines.push(format!("    again: {}", failure.again));
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bytes;
+
+    #[test]
+    fn bytes_are_told_in_the_largest_unit_that_leaves_a_whole_number() {
+        let told: Vec<_> = [0, 999, 1000, 999_960, 1_234_567_890].map(bytes).into();
+        assert_eq!(told, ["0 B", "999 B", "1.0 kB", "1.0 MB", "1.2 GB"]);
+    }
 }

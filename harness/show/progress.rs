@@ -106,6 +106,12 @@ impl Progress {
         let Some(line) = told.slot.map(|slot| &mut self.slots[slot]) else {
             return;
         };
+        if let Event::Preparing { what, done, total } = event {
+            let share = total.map(|total| format!("  {} %", 100 * done / total.max(1)));
+            let share = share.unwrap_or_default();
+            let message = format!("{}  preparing {what}{share}", line.label);
+            return line.bar.set_message(message);
+        }
         let Event::Progress {
             step, steps, loss, ..
         } = event

@@ -8,7 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 
-use super::{FAILED, FailedAttempt, Lease, MODEL, RUNNING, Store, Work, files};
+use super::{FAILED, FailedAttempt, Lease, MODEL, RUNNING, Store, TrainingLog, Work};
+use super::{files, training_log};
 use crate::event::{Environment, Outcome, RunRecord};
 use crate::plan::PlannedRun;
 
@@ -80,6 +81,11 @@ impl Attempt {
             .append(true)
             .open(&path)
             .with_context(|| path.display().to_string())
+    }
+
+    /// An empty log of its training, which begins now.
+    pub fn training_log(&self) -> TrainingLog {
+        TrainingLog::new(&self.folder)
     }
 
     /// The last `count` lines of the log.
@@ -178,12 +184,24 @@ impl Attempt {
         log.extend(fs::read(self.folder.join(LOG)).unwrap_or_default());
         fs::write(self.folder.join(LOG), log)
             .with_context(|| self.folder.join(LOG).display().to_string())?;
-        let (old, new) = (place.join(MODEL), self.folder.join(MODEL));
+        self.take_over(place, MODEL)?;
+        for entry in fs::read_dir(place).with_context(|| place.display().to_string())? {
+            let name = entry?.file_name();
+            if let Some(name) = name.to_str().filter(|name| training_log::is_part(name)) {
+                self.take_over(place, name)?;
+            }
+        }
+        Ok(record)
+    }
+
+    /// Puts the file `name` of the finished run at `place` into the attempt's folder.
+    fn take_over(&self, place: &Path, name: &str) -> Result<()> {
+        let (old, new) = (place.join(name), self.folder.join(name));
         remove_file(&new)?;
         if fs::hard_link(&old, &new).is_err() {
             fs::copy(&old, &new).with_context(|| format!("copy {}", old.display()))?;
         }
-        Ok(record)
+        Ok(())
     }
 
     /// Syncs the folder and gives it the name `place`, at once, whether something was there or not.

@@ -8,7 +8,10 @@
 //!     environment.json       where it ran
 //!     log.txt                what it said besides
 //!     model.safetensors      its final weights
-//! STORE/.failed/<run id>/    the latest attempt at a run that failed: spec.yaml, job.json, outcome.json, log.txt, again.txt
+//!     training.parquet       how its training went: a row for every look at the loss
+//!     events.out.tfevents.*  the same and every observation, for TensorBoard
+//! STORE/.failed/<run id>/    the latest attempt at a run that failed: spec.yaml, job.json, outcome.json, log.txt,
+//!                            again.txt, and the last two as far as it came
 //! STORE/.running/            attempts that are being made
 //! STORE/.leases/<run id>     locked by the one supervisor that makes an attempt
 //! ```
@@ -19,6 +22,8 @@
 mod attempt;
 mod files;
 mod lease;
+mod tensorboard;
+mod training_log;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -34,6 +39,7 @@ use crate::plan::{Measurement, PlannedRun, RunId, RunSpec};
 pub use attempt::Attempt;
 pub use files::FailedAttempt;
 pub use lease::Lease;
+pub use training_log::TrainingLog;
 
 const RUNNING: &str = ".running";
 const FAILED: &str = ".failed";

@@ -5,7 +5,8 @@
 
 const FRACTION: u32 = 22;
 
-/// `pixels` is `[height, width, channel]`; the result `[new_height, new_width, channel]`. Sizes are at least 1.
+/// `pixels` is `[height, width, channel]` with 1 or 3 channels; the result `[new_height, new_width, channel]`. Sizes are
+/// at least 1.
 pub fn bilinear(
     pixels: &[u8],
     (height, width): (usize, usize),
@@ -17,70 +18,68 @@ pub fn bilinear(
         height * width * channels,
         "[height, width, channel]"
     );
-    let wide = if new.1 == width {
-        pixels.to_vec()
-    } else {
-        horizontally(pixels, height, width, channels, new.1)
+    let wide = match channels {
+        _ if new.1 == width => pixels.to_vec(),
+        1 => horizontally::<1>(pixels, width, new.1),
+        3 => horizontally::<3>(pixels, width, new.1),
+        _ => panic!("1 or 3 channels, not {channels}"),
     };
     if new.0 == height {
         wide
     } else {
-        vertically(&wide, height, new.1, channels, new.0)
+        vertically(&wide, height, new.1 * channels, new.0)
     }
 }
 
-fn horizontally(
-    pixels: &[u8],
-    height: usize,
-    width: usize,
-    channels: usize,
-    new_width: usize,
-) -> Vec<u8> {
+fn horizontally<const CHANNELS: usize>(pixels: &[u8], width: usize, new_width: usize) -> Vec<u8> {
     let taps = taps(width, new_width);
-    let mut out = Vec::with_capacity(height * new_width * channels);
-    for y in 0..height {
-        let row = &pixels[y * width * channels..];
+    let rows = pixels.chunks_exact(width * CHANNELS);
+    let mut out = Vec::with_capacity(rows.len() * new_width * CHANNELS);
+    for row in rows {
+        let (row, _) = row.as_chunks::<CHANNELS>();
         for tap in &taps {
-            for c in 0..channels {
-                out.push(tap.apply(|x| row[x * channels + c]));
+            let mut sums = [HALF; CHANNELS];
+            for (pixel, weight) in row[tap.first..].iter().zip(&tap.weights) {
+                for (sum, &value) in sums.iter_mut().zip(pixel) {
+                    *sum += weight * i32::from(value);
+                }
+            }
+            out.extend(sums.map(rounded));
+        }
+    }
+    out
+}
+
+/// `row` is the number of values in a row.
+fn vertically(pixels: &[u8], height: usize, row: usize, new_height: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(new_height * row);
+    let mut sums = vec![HALF; row];
+    for tap in taps(height, new_height) {
+        sums.fill(HALF);
+        for (values, weight) in pixels[tap.first * row..]
+            .chunks_exact(row)
+            .zip(&tap.weights)
+        {
+            for (sum, &value) in sums.iter_mut().zip(values) {
+                *sum += weight * i32::from(value);
             }
         }
+        out.extend(sums.iter().map(|&sum| rounded(sum)));
     }
     out
 }
 
-fn vertically(
-    pixels: &[u8],
-    height: usize,
-    width: usize,
-    channels: usize,
-    new_height: usize,
-) -> Vec<u8> {
-    let row = width * channels;
-    let mut out = Vec::with_capacity(new_height * row);
-    for tap in taps(height, new_height) {
-        for x in 0..row {
-            out.push(tap.apply(|y| pixels[y * row + x]));
-        }
-    }
-    out
+/// Half of the unit that sums are rounded to. Weights add up to 2^22 or a little more, so sums stay below 2^31.
+const HALF: i32 = 1 << (FRACTION - 1);
+
+fn rounded(sum: i32) -> u8 {
+    (sum >> FRACTION).clamp(0, 255) as u8
 }
 
 /// The input places that make one output place, with their weights.
 struct Tap {
     first: usize,
-    weights: Vec<i64>,
-}
-
-impl Tap {
-    fn apply(&self, pixel: impl Fn(usize) -> u8) -> u8 {
-        let half = 1 << (FRACTION - 1);
-        let places = self.weights.iter().enumerate();
-        let sum = places.fold(half, |sum, (i, weight)| {
-            sum + weight * i64::from(pixel(self.first + i))
-        });
-        (sum >> FRACTION).clamp(0, 255) as u8
-    }
+    weights: Vec<i32>,
 }
 
 fn taps(size: usize, new_size: usize) -> Vec<Tap> {
@@ -97,7 +96,7 @@ fn taps(size: usize, new_size: usize) -> Vec<Tap> {
         let total: f64 = weights.iter().sum();
         let fixed = |weight: &f64| {
             let scaled = weight * (1.0 / total) * f64::from(1u32 << FRACTION);
-            (scaled + 0.5) as i64
+            (scaled + 0.5) as i32
         };
         Tap {
             first,

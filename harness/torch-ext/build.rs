@@ -5,6 +5,7 @@ use std::{env, path::PathBuf};
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=src/about.cpp");
+    println!("cargo:rerun-if-changed=src/checkpoint.cpp");
     println!("cargo:rerun-if-changed=src/shim.cpp");
     println!("cargo:rerun-if-changed=src/kernels.cpp");
     println!("cargo:rerun-if-env-changed=LIBTORCH_CXX11_ABI");
@@ -30,6 +31,7 @@ fn main() {
         // Sums are in blocks already; neither exceptions nor errno matter to arithmetic here.
         .flag_if_supported("-fno-math-errno")
         .flag_if_supported("-fno-trapping-math")
+        .file("src/checkpoint.cpp")
         .file("src/shim.cpp")
         .file("src/kernels.cpp")
         .compile("torch_ext");

@@ -13,9 +13,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use harness::count::CountRequest;
 use harness::event::{Event, Outcome};
 use harness::plan::Job;
-use training::{bench, machine, train};
+use training::{bench, machine, tasks, train};
 
 /// Exit status when standard input ended before the run did.
 const ORPHANED: libc::c_int = 3;
@@ -41,6 +42,8 @@ enum Command {
     Bench {
         /// The network
         network: bench::Network,
+        #[command(flatten)]
+        size: bench::Size,
         /// Only these methods
         #[arg(long)]
         method: Vec<String>,
@@ -61,7 +64,22 @@ enum Command {
         network: bench::Network,
         /// The method
         method: String,
+        #[command(flatten)]
+        size: bench::Size,
     },
+    /// Time data preparation and evaluation
+    #[command(hide = true)]
+    Pipeline {
+        /// What
+        #[command(subcommand)]
+        work: bench::pipeline::Work,
+        /// Threads to compute with
+        #[arg(long, default_value_t = 2, global = true)]
+        threads: usize,
+    },
+    /// Count portions of data, asked for and answered as JSON
+    #[command(hide = true)]
+    Count,
     /// Say which libtorch and devices there are, as one JSON object
     Doctor,
 }
@@ -88,13 +106,14 @@ fn main() -> ExitCode {
         Command::Doctor => doctor(),
         Command::Bench {
             network,
+            size,
             method,
             rounds,
             threads,
             json,
         } => {
             torch_ext::set_threads(threads, 1);
-            bench::table(network, &method, rounds).and_then(|table| {
+            bench::table(network, size, &method, rounds).and_then(|table| {
                 if json {
                     println!("{}", serde_json::to_string_pretty(&table)?);
                 } else {
@@ -103,9 +122,17 @@ fn main() -> ExitCode {
                 Ok(())
             })
         }
-        Command::Peak { network, method } => {
-            bench::peak(network, &method).map(|bytes| println!("{bytes}"))
+        Command::Pipeline { work, threads } => {
+            torch_ext::set_threads(threads, 1);
+            bench::pipeline::time(&work)
+                .and_then(|timed| Ok(println!("{}", serde_json::to_string(&timed)?)))
         }
+        Command::Count => count(),
+        Command::Peak {
+            network,
+            method,
+            size,
+        } => bench::peak(network, size, &method).map(|bytes| println!("{bytes}")),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -114,6 +141,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Answers a request on standard input.
+fn count() -> Result<()> {
+    let request: CountRequest = serde_json::from_reader(io::stdin().lock())?;
+    let counts = tasks::count::count(&request)?;
+    println!("{}", serde_json::to_string(&counts)?);
+    Ok(())
 }
 
 fn doctor() -> Result<()> {

@@ -23,6 +23,7 @@ pub enum Model {
 #[serde(deny_unknown_fields)]
 pub struct Hub {
     /// `owner/name`.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*/[A-Za-z0-9_-][A-Za-z0-9_.-]*$"))]
     pub hub: String,
     /// Full commit hash, so that the same file always means the same bytes.
     #[schemars(regex(pattern = r"^[0-9a-f]{40}$"))]

@@ -1,6 +1,6 @@
 //! The C side, and how its errors become Rust's.
 
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, c_char, c_int, c_void};
 
 use tch::{Device, Kind, Tensor};
 use torch_sys::C_tensor;
@@ -91,6 +91,19 @@ unsafe extern "C" {
     ) -> *mut c_char;
     pub(crate) fn tx_autocast_leave(cuda: bool, kind: c_int, enabled: bool) -> *mut c_char;
     pub(crate) fn tx_autocast_forget();
+    pub(crate) fn tx_checkpoint(
+        x: *const C_tensor,
+        draws: bool,
+        body: *mut c_void,
+        call: unsafe extern "C" fn(
+            *mut c_void,
+            *const C_tensor,
+            *mut c_char,
+            usize,
+        ) -> *mut C_tensor,
+        drop: unsafe extern "C" fn(*mut c_void),
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
     pub(crate) fn tx_deterministic(on: bool, warn_only: bool) -> *mut c_char;
     pub(crate) fn tx_is_deterministic() -> bool;
     pub(crate) fn tx_memory(device: c_int, out: *mut i64) -> *mut c_char;

@@ -1,11 +1,12 @@
 //! The parts of libtorch that `tch` does not bind and a training loop needs: fused updates,
-//! gradient buffers, generator state, autocast with a chosen kind, determinism, memory statistics.
+//! gradient buffers, generator state, autocast with a chosen kind, recomputed activations, determinism, memory statistics.
 //!
 //! Everything is a thin safe function over one C++ file. A C++ exception becomes an [`Error`]
 //! with the first line of its message.
 
 mod about;
 mod autocast;
+mod checkpoint;
 mod error;
 mod ffi;
 mod fused;
@@ -16,6 +17,7 @@ pub mod sweep;
 
 pub use about::{cpu_capability, cuda_name, load_cuda, set_threads, version};
 pub use autocast::Autocast;
+pub use checkpoint::{Draws, checkpoint};
 pub use error::Error;
 pub use fused::{Adam, Sgd, fused_adam, fused_sgd};
 pub use grad::{Watch, backward, set_grad};

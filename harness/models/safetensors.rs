@@ -1,0 +1,179 @@
+//! Files of named tensors: eight bytes with the length of a JSON header, the header, the values.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Error as IoError, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tch::{Device, Kind, Tensor};
+
+use super::stored::WeightsError;
+
+/// Kinds by the names that headers use. Read where nothing else says how.
+const KINDS: [(&str, Kind); 9] = [
+    ("F64", Kind::Double),
+    ("F32", Kind::Float),
+    ("F16", Kind::Half),
+    ("BF16", Kind::BFloat16),
+    ("I64", Kind::Int64),
+    ("I32", Kind::Int),
+    ("I8", Kind::Int8),
+    ("U8", Kind::Uint8),
+    ("BOOL", Kind::Bool),
+];
+
+/// No header of a real file comes near this; the format's own limit.
+const LONGEST_HEADER: u64 = 100_000_000;
+
+/// A file whose header is read and whose tensors are read one at a time.
+#[derive(Debug)]
+pub(super) struct TensorFile {
+    pub(super) path: PathBuf,
+    file: File,
+    /// Where the values start.
+    start: u64,
+    pub(super) entries: BTreeMap<String, Entry>,
+}
+
+/// A tensor as the header describes it.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Entry {
+    dtype: String,
+    pub(super) shape: Vec<i64>,
+    data_offsets: [u64; 2],
+}
+
+impl TensorFile {
+    pub(super) fn open(path: &Path) -> Result<Self, WeightsError> {
+        let io = |cause| WeightsError::io(path, cause);
+        let broken = |message: String| WeightsError::file(path, message);
+        let file = File::open(path).map_err(io)?;
+        let length = file.metadata().map_err(io)?.len();
+        let mut bytes = [0; 8];
+        file.read_exact_at(&mut bytes, 0)
+            .map_err(|_| broken("is too short for a safetensors file".into()))?;
+        let header = u64::from_le_bytes(bytes);
+        if header > LONGEST_HEADER || header + 8 > length {
+            return Err(broken("is no safetensors file, or is cut off".into()));
+        }
+        let mut bytes = vec![0; header as usize];
+        file.read_exact_at(&mut bytes, 8).map_err(io)?;
+        let mut header: BTreeMap<String, Value> = serde_json::from_slice(&bytes)
+            .map_err(|cause| broken(format!("the header is no JSON object: {cause}")))?;
+        header.remove("__metadata__");
+        let start = 8 + bytes.len() as u64;
+        let mut entries = BTreeMap::new();
+        for (name, value) in header {
+            let entry: Entry = serde_json::from_value(value)
+                .map_err(|cause| broken(format!("the header's entry for `{name}`: {cause}")))?;
+            let [from, to] = entry.data_offsets;
+            if from > to || start + to > length {
+                return Err(broken(format!(
+                    "`{name}` ends beyond the file, which may be cut off"
+                )));
+            }
+            entries.insert(name, entry);
+        }
+        Ok(Self {
+            path: path.into(),
+            file,
+            start,
+            entries,
+        })
+    }
+
+    /// The tensor called `name`, which the header must have, in the kind it is stored in, on the host.
+    pub(super) fn read(&self, name: &str) -> Result<Tensor, WeightsError> {
+        let entry = &self.entries[name];
+        let broken = |message: String| WeightsError::file(&self.path, message);
+        let kind = KINDS.iter().find(|(known, _)| *known == entry.dtype);
+        let &(_, kind) = kind.ok_or_else(|| {
+            broken(format!(
+                "`{name}` has the type {}, which cannot be read",
+                entry.dtype
+            ))
+        })?;
+        let [from, to] = entry.data_offsets;
+        let expected = entry
+            .shape
+            .iter()
+            .try_fold(kind.elt_size_in_bytes() as i64, |bytes, &side| {
+                bytes.checked_mul(side).filter(|_| side >= 0)
+            });
+        if expected != Some((to - from) as i64) {
+            return Err(broken(format!(
+                "`{name}` has {} bytes, which is not its shape, {:?}, in {}",
+                to - from,
+                entry.shape,
+                entry.dtype
+            )));
+        }
+        let mut bytes = vec![0; (to - from) as usize];
+        self.file
+            .read_exact_at(&mut bytes, self.start + from)
+            .map_err(|cause| WeightsError::io(&self.path, cause))?;
+        Tensor::f_from_data_size(&bytes, &entry.shape, kind)
+            .map_err(|cause| broken(format!("`{name}`: {cause}")))
+    }
+}
+
+/// Writes `tensors` to `path`, whole or not at all, with the mark that the reference implementation looks for.
+pub(super) fn write(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), WeightsError> {
+    let mut header = serde_json::Map::new();
+    header.insert("__metadata__".into(), json!({ "format": "pt" }));
+    let mut end = 0;
+    for (name, tensor) in tensors {
+        let kind = KINDS.iter().find(|(_, kind)| *kind == tensor.kind());
+        let (dtype, kind) = kind.expect("weights are floating");
+        let start = end;
+        end += tensor.numel() * kind.elt_size_in_bytes();
+        let entry = json!({ "dtype": dtype, "shape": tensor.size(), "data_offsets": [start, end] });
+        header.insert(name.clone(), entry);
+    }
+    let mut header = Value::from(header).to_string();
+    // Values start at a multiple of 8.
+    header.extend(std::iter::repeat_n(
+        ' ',
+        header.len().next_multiple_of(8) - header.len(),
+    ));
+    whole(path, |file| {
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(header.as_bytes())?;
+        for (_, tensor) in tensors {
+            let tensor = tensor.detach().to_device(Device::Cpu).contiguous();
+            let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
+            tensor.copy_data_u8(&mut bytes, tensor.numel());
+            file.write_all(&bytes)?;
+        }
+        Ok(())
+    })
+}
+
+/// Writes a file under another name and renames it once it is on the disk.
+pub(super) fn whole(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> Result<(), IoError>,
+) -> Result<(), WeightsError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let partial = path.with_file_name(format!("{name}.partial"));
+    let done = (|| {
+        let mut file = BufWriter::new(File::create(&partial)?);
+        write(&mut file)?;
+        file.into_inner()
+            .map_err(|error| error.into_error())?
+            .sync_all()?;
+        std::fs::rename(&partial, path)?;
+        // The new name is on the disk once its folder is.
+        match path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+        {
+            Some(folder) => File::open(folder)?.sync_all(),
+            None => Ok(()),
+        }
+    })();
+    done.map_err(|cause| WeightsError::io(path, cause))
+}
