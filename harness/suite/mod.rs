@@ -6,6 +6,7 @@
 
 mod check;
 mod language;
+mod lines;
 mod problem;
 mod reported;
 mod sense;
@@ -17,8 +18,9 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 
 pub use language::*;
+pub use lines::Lines;
 pub use problem::{Problem, Problems, nearest};
-pub use reported::Reported;
+pub use reported::{Reported, amount};
 
 /// In place of a portion of the data: training itself.
 pub const TRAINING: &str = "training";
@@ -50,10 +52,14 @@ pub struct Suite {
     pub tables: Vec<SuiteTable>,
     /// Tables computed from other tables.
     pub derived_tables: Vec<DerivedTable>,
+    /// Wholes with their parts.
+    pub totals: Vec<Total>,
     /// Figures.
     pub figures: Vec<Figure>,
     /// Claims.
     pub claims: Vec<Claim>,
+    /// Where in the file all this stands.
+    pub lines: Lines,
 }
 
 /// A table with parsed cells.
@@ -73,6 +79,8 @@ pub struct SuiteTable {
     pub columns: Vec<Column>,
     /// Rows in order.
     pub rows: Vec<SuiteRow>,
+    /// The methods printed in bold, by column.
+    pub bold: IndexMap<String, Vec<String>>,
 }
 
 /// A row with parsed cells.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Spread;
+use super::{DerivedRow, Spread};
 
 /// A printed number with all that is known about it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -38,6 +38,32 @@ pub fn parse(entry: &str) -> Result<Option<(f64, u32, Option<f64>)>, String> {
     match spread {
         Some(spread) if spread < 0.0 => Err(format!("the spread in `{entry}` is negative")),
         spread => Ok(Some((value, decimals, spread))),
+    }
+}
+
+/// A printed amount and the unit of its last digit: 1.1e9 and 1e8 for `1.1B`.
+///
+/// # Errors
+/// With what is wrong, when it is no such amount.
+pub fn amount(text: &str) -> Result<(f64, f64), String> {
+    let (digits, factor) = match text.strip_suffix(['K', 'M', 'B']) {
+        Some(digits) if text.ends_with('K') => (digits, 1e3),
+        Some(digits) if text.ends_with('M') => (digits, 1e6),
+        Some(digits) => (digits, 1e9),
+        None => (text, 1.0),
+    };
+    let (value, decimals) = number(digits)?;
+    if value < 0.0 {
+        return Err(format!("`{text}` is less than nothing"));
+    }
+    Ok((value * factor, factor * 10f64.powi(-(decimals as i32))))
+}
+
+impl DerivedRow {
+    /// The printed correlation and its digits after the point.
+    pub fn printed(&self) -> Option<(f64, u32)> {
+        let (value, decimals, _) = parse(self.reported.as_deref()?).ok()??;
+        Some((value, decimals))
     }
 }
 

@@ -41,6 +41,7 @@ pub fn check(path: &Path, text: &str, tree: &Node, file: SuiteFile) -> Result<Su
         "table",
     );
     sense.derived_tables();
+    sense.totals();
     sense.figures();
     sense.claims();
     if !sense.problems.is_empty() {
@@ -62,8 +63,10 @@ pub fn check(path: &Path, text: &str, tree: &Node, file: SuiteFile) -> Result<Su
         methods: file.methods,
         tables,
         derived_tables: file.derived_tables,
+        totals: file.totals,
         figures: file.figures,
         claims: file.claims,
+        lines: Lines::new(text, tree.clone()),
     })
 }
 
@@ -352,6 +355,11 @@ impl<'a> Sense<'a> {
                 self.problem(&format!("{at}/seeds"), "a table needs at least one seed");
             }
         }
+        for (column, methods) in &table.bold {
+            let bold_at = format!("{at}/bold/{column}");
+            self.columns_of(table, &bold_at, std::slice::from_ref(column), false);
+            self.rows_of(table, &bold_at, methods, true);
+        }
         let mut seen: HashMap<&str, usize> = HashMap::new();
         let rows = table.rows.iter().enumerate().map(|(j, row)| {
             let row_at = format!("{at}/rows/{j}");
@@ -383,6 +391,7 @@ impl<'a> Sense<'a> {
             spread: table.spread,
             seeds: table.seeds.clone().unwrap_or_else(|| file.seeds.clone()),
             columns: table.columns.clone(),
+            bold: table.bold.clone(),
         }
     }
 
@@ -549,6 +558,24 @@ impl<'a> Sense<'a> {
                     .and_then(|entry| reported::parse(entry).err())
                 {
                     self.problem(&format!("{at}/rows/{j}/reported"), error);
+                }
+            }
+        }
+    }
+
+    fn totals(&mut self) {
+        let file = self.file;
+        for (i, total) in file.totals.iter().enumerate() {
+            let at = format!("/totals/{i}");
+            let whole = (format!("{at}/whole"), &total.whole);
+            let parts = total
+                .parts
+                .iter()
+                .map(|(name, part)| (format!("{at}/parts/{name}"), part));
+            for (path, text) in std::iter::once(whole).chain(parts) {
+                if let Err(error) = reported::amount(text) {
+                    self.problem(&path, error).help =
+                        Some("write a number, with `K`, `M` or `B` where it has one".into());
                 }
             }
         }

@@ -52,6 +52,9 @@ pub struct SuiteFile {
     /// Tables computed from other tables.
     #[serde(default)]
     pub derived_tables: Vec<DerivedTable>,
+    /// Wholes that the paper prints with their parts.
+    #[serde(default)]
+    pub totals: Vec<Total>,
     /// Figures drawn from tables or from observations.
     #[serde(default)]
     pub figures: Vec<Figure>,

@@ -1,5 +1,6 @@
 //! The suite language: the paper's tables.
 
+use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,9 @@ pub struct Table {
     /// Rows, in the printed order.
     #[schemars(length(min = 1))]
     pub rows: Vec<Row>,
+    /// The methods that the paper prints as the best of a column, in bold, by the column's id.
+    #[serde(default)]
+    pub bold: IndexMap<String, Vec<String>>,
 }
 
 /// The kind of a printed ±.
@@ -190,4 +194,19 @@ pub struct DerivedRow {
     /// The significance level the paper marks it with.
     #[serde(default)]
     pub p_below: Option<f64>,
+}
+
+/// A printed whole with its printed parts, such as the size of a data set and of its portions.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Total {
+    /// What it is of.
+    pub title: String,
+    /// Where the paper prints it, `Table 7`.
+    pub place: String,
+    /// The whole: `397M`, `1.1B`, `393K` or a plain number.
+    pub whole: String,
+    /// The parts by name, written alike.
+    #[schemars(length(min = 1))]
+    pub parts: IndexMap<String, String>,
 }
