@@ -11,6 +11,7 @@ pub mod event;
 pub mod hub;
 pub mod judge;
 pub mod layout;
+pub mod lint;
 pub mod plan;
 pub mod report;
 pub mod schedule;

@@ -6,6 +6,7 @@ use std::process::Command;
 mod families;
 mod hub;
 mod judge;
+mod lint;
 mod plan;
 mod report;
 mod smoke;

@@ -15,6 +15,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("plan", &["suite"]),
     ("seed", &["plan"]),
     ("judge", &["event", "plan", "stats", "suite"]),
+    ("lint", &["judge", "plan", "stats", "suite"]),
     // Effects. A schedule makes attempts in a store and shows nothing; who shows it only listens.
     ("content", &[]),
     ("count", &[]),
@@ -27,8 +28,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "commands",
         &[
-            "content", "count", "event", "hub", "judge", "plan", "report", "schedule", "show",
-            "store", "suite",
+            "content", "count", "event", "hub", "judge", "lint", "plan", "report", "schedule",
+            "show", "store", "suite",
         ],
     ),
 ];

@@ -3,6 +3,7 @@
 mod data;
 mod doctor;
 mod fetch;
+mod lint;
 mod methods;
 mod plan;
 mod report;
@@ -29,7 +30,7 @@ const CACHE: &str = "data/cache";
 /// Runs every cell of a paper's tables and sets the paper's numbers beside ours.
 ///
 /// Exit codes: 0 success, also when there was nothing to do; 1 unexpected error; 2 bad input; 3 some runs failed;
-/// 4 interrupted.
+/// 4 interrupted; 5 `lint` found something.
 #[derive(Debug, Parser)]
 #[command(name = "harness", version, max_term_width = 100)]
 pub struct Arguments {
@@ -41,6 +42,13 @@ pub struct Arguments {
 enum Command {
     /// Check suites, and the folders they name, without running anything
     Validate {
+        #[command(flatten)]
+        suites: Suites,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Audit a paper: say where the numbers and claims it prints contradict each other; exit code 5 when they do
+    Lint {
         #[command(flatten)]
         suites: Suites,
         #[command(flatten)]
@@ -199,6 +207,8 @@ pub enum Exit {
     RunsFailed = 3,
     /// Stopped by ctrl-C or SIGTERM.
     Interrupted = 4,
+    /// The audit of a paper found something.
+    Findings = 5,
 }
 
 impl From<Exit> for ExitCode {
@@ -235,6 +245,7 @@ pub fn explain(error: &anyhow::Error) -> String {
 pub fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
     match arguments.command {
         Command::Validate { suites, output } => validate::validate(&suites.paths, output.json),
+        Command::Lint { suites, output } => lint::lint(&read(&suites.paths)?, output.json),
         Command::Plan {
             suites,
             select,
