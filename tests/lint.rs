@@ -120,6 +120,9 @@ fn a_deviation_is_computed_from_its_columns() {
     assert_eq!(sd("80.0 81.0 82.0 1.0"), []);
     let found = sd("80.0 81.0 82.0 3.0");
     assert_eq!(kinds(&found), [(Contradiction, Rule::DerivedColumn)]);
+    // With n in the denominator: 10 sqrt(2 / 3).
+    let found = sd("70.0 80.0 90.0 8.2");
+    assert_eq!(kinds(&found), [(Note, Rule::DerivedColumn)]);
 }
 
 #[test]
@@ -450,6 +453,10 @@ fn a_spread_that_no_values_have_is_a_contradiction() {
         kinds(&spread(2, "99.0±3.0")),
         [(Contradiction, Rule::Spread)]
     );
+    // However many values there are, they lie at 0 and 100 at the most: 9.95.
+    assert_eq!(spread(1_000_000_000_000, "99.0±9.9"), []);
+    let many = spread(1_000_000_000_000, "99.0±12.0");
+    assert_eq!(kinds(&many), [(Contradiction, Rule::Spread)]);
 }
 
 #[test]

@@ -34,6 +34,19 @@ pub(super) fn columns(sheet: &Sheet, found: &mut Vec<Finding>) {
                     return;
                 };
                 let what = format!("the {name} of the {} printed numbers", ids.len());
+                let follows = outcome(&what, severity, value, decimals, computed);
+                let population = computed.population(ids.len());
+                let (severity, follows) = match population.against(value, decimals) {
+                    None if name != "average" => (
+                        Severity::Note,
+                        format!(
+                            "{what} is {:.*} with n - 1 in its denominator, and what is printed only with n",
+                            decimals as usize + 1,
+                            computed.value
+                        ),
+                    ),
+                    _ => (severity, follows),
+                };
                 found.push(Finding {
                     severity,
                     rule: Rule::DerivedColumn,
@@ -44,7 +57,7 @@ pub(super) fn columns(sheet: &Sheet, found: &mut Vec<Finding>) {
                         true => format!("is printed with ±{value}"),
                         false => format!("is printed as {}", printed(cell)),
                     },
-                    follows: outcome(&what, severity, value, decimals, computed),
+                    follows,
                     off: Some(value - computed.value),
                 });
             };

@@ -6,6 +6,9 @@ use super::rounding::{EPSILON, Range, half_unit};
 use super::sheet::{Sheet, place, printed};
 use super::{Finding, Rule, Severity};
 
+/// Of more values than this the largest spread is taken from a bound that is a little too large.
+const MANY: f64 = 10_000.0;
+
 /// Values outside of their metric's range, and spreads that no values in it have.
 pub(super) fn values(sheet: &Sheet, found: &mut Vec<Finding>) {
     for row in 0..sheet.table.rows.len() {
@@ -129,6 +132,11 @@ fn most_spread(possible: &Range, mean: f64, half: f64, n: u64) -> f64 {
         let rest = sum - at_the_end * width;
         (at_the_end * width.powi(2) + rest.powi(2) - sum * mean) / (n - 1.0)
     };
+    if n > MANY {
+        // All of them at the ends (Bhatia and Davis 2000), for the mean that is nearest to the middle.
+        let mean = (width / 2.0).clamp(least, most.max(least));
+        return (mean * (width - mean) * n / (n - 1.0)).sqrt();
+    }
     // Between means that need no rest the variance is convex.
     let without_rest = (0..=n as u64)
         .map(|ends| ends as f64 * width / n)

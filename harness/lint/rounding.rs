@@ -66,6 +66,21 @@ pub(super) struct Computed {
 }
 
 impl Computed {
+    /// A standard deviation of `n` values with n in the denominator in place of n - 1.
+    pub fn population(&self, n: usize) -> Computed {
+        let factor = ((n as f64 - 1.0) / n as f64).sqrt();
+        let scaled = |range: Range| Range {
+            low: range.low * factor,
+            high: range.high * factor,
+        };
+        Computed {
+            value: self.value * factor,
+            reached: scaled(self.reached),
+            certain: scaled(self.certain),
+            deviation: self.deviation * factor,
+        }
+    }
+
     /// What a printed value with its digits says against this one; none when they agree.
     pub fn against(&self, printed: f64, decimals: u32) -> Option<Severity> {
         let half = half_unit(decimals);
