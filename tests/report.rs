@@ -1,7 +1,10 @@
 //! The report as text, from a hand-made suite with a diverged, a missing and a partial cell, and hostile names.
 
+mod hostile;
+mod latex;
+
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use harness::event::{Environment, Observation, Outcome, RunRecord};
 use harness::plan::{RunId, expand, run_spec};
@@ -147,6 +150,25 @@ fn report() -> Report {
     )
 }
 
+/// A fresh folder for a test, which removes it.
+fn folder(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("harness-{name}-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// Whether a program is installed; says so where it is not.
+fn has(program: &str) -> bool {
+    let found = std::process::Command::new(program)
+        .arg("--version")
+        .output();
+    if found.is_err() {
+        eprintln!("skipped in part: {program} is not there");
+    }
+    found.is_ok()
+}
+
 /// Compares with `tests/snapshots/NAME`; `UPDATE_SNAPSHOTS=1` writes it.
 #[track_caller]
 fn snapshot(name: &str, text: &str) {
@@ -286,10 +308,12 @@ fn files_are_replaced_and_nothing_is_left_beside_them() {
                 "index.html",
                 "intervals.svg",
                 "report.md",
-                "scatter.svg"
+                "report.tex",
+                "scatter.svg",
+                "tables.tex"
             ]
         );
-        assert_eq!(rendered.files.len(), 6);
+        assert_eq!(rendered.files.len(), 8);
     }
     if let Some(keep) = std::env::var_os("KEEP_REPORT") {
         let _ = std::fs::rename(&folder, keep);

@@ -349,7 +349,8 @@ fn provenance(out: &mut String, report: &Report) {
     let _ = writeln!(out, "    harness run {file}\n    harness report {file}");
 }
 
-fn sentence(text: &str) -> String {
+/// With a capital letter first.
+pub(super) fn sentence(text: &str) -> String {
     let mut letters = text.chars();
     letters
         .next()

@@ -5,6 +5,7 @@
 
 pub mod csv;
 pub mod html;
+pub mod latex;
 pub mod markdown;
 mod number;
 mod plot;
@@ -27,6 +28,15 @@ use crate::judge::{Cells, Judged, Rule, Verdict, judge_claim};
 use crate::plan::{Plan, RunId};
 use crate::suite::Suite;
 
+/// Whose numbers a report shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sides {
+    /// The paper's and ours.
+    Both,
+    /// The paper's alone, whatever has run.
+    Paper,
+}
+
 /// A suite set beside its records.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -38,6 +48,8 @@ pub struct Report {
     pub citation: String,
     /// The suite's file, as a command would name it.
     pub file: String,
+    /// Whose numbers it shows.
+    pub sides: Sides,
     /// How verdicts were reached.
     pub rule: Rule,
     /// What ran.
@@ -87,6 +99,7 @@ impl Report {
             title: suite.title.clone(),
             citation: citation(suite),
             file: file(&suite.path),
+            sides: Sides::Both,
             rule,
             runs: Runs::of(suite, plan, records),
             provenance: Provenance::of(plan, records),
@@ -103,6 +116,13 @@ impl Report {
                 .collect(),
             tables,
         }
+    }
+
+    /// The tables that have something to show: all, or of the paper alone those with a printed number.
+    pub fn shown_tables(&self) -> impl Iterator<Item = &Comparison> {
+        self.tables
+            .iter()
+            .filter(|table| self.sides == Sides::Both || table.has_reported())
     }
 
     /// How many cells came to each verdict, in the order of [`Verdict`].
@@ -173,7 +193,8 @@ pub struct Rendered {
     pub files: Vec<PathBuf>,
 }
 
-/// Writes the report of `suite` into the folder `out`: `index.html`, `report.md`, `cells.csv` and a picture a figure.
+/// Writes the report of `suite` into the folder `out`: `index.html`, `report.md`, `cells.csv`,
+/// `tables.tex` with `report.tex` around it, and a picture a figure.
 pub fn render(
     suite: &Suite,
     plan: &Plan,
@@ -194,6 +215,8 @@ pub fn render(
     write("index.html".into(), &html::page(&report))?;
     write("report.md".into(), &markdown::page(&report))?;
     write("cells.csv".into(), &csv::cells(&report))?;
+    write("tables.tex".into(), &latex::tables(&report))?;
+    write("report.tex".into(), &latex::document(&report))?;
     for figure in &report.figures {
         if let Ok(svg) = &figure.svg {
             write(format!("{}.svg", figure.file), svg)?;
