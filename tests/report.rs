@@ -1,5 +1,6 @@
 //! The report as text, from a hand-made suite with a diverged, a missing and a partial cell, and hostile names.
 
+mod command;
 mod hostile;
 mod latex;
 

@@ -1,17 +1,18 @@
 //! `harness report`: the comparison, from what the store holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
+use indexmap::IndexMap;
 use serde_json::json;
 
 use super::{Exit, print_json, shown};
-use crate::event::RunRecord;
-use crate::plan::{Plan, RunId, expand};
+use crate::event::{Outcome, RunRecord};
+use crate::plan::{Plan, RunId, expand, run_spec};
 use crate::report::terminal::{self, Style};
 use crate::report::{Rendered, render};
-use crate::store::Store;
-use crate::suite::Suite;
+use crate::store::{Named, Store, write_together};
+use crate::suite::{Column, Suite};
 
 pub fn report(suites: &[Suite], store: &Path, out: &Path, json: bool) -> anyhow::Result<Exit> {
     let store = Store::open(store)?;
@@ -34,12 +35,62 @@ pub fn report(suites: &[Suite], store: &Path, out: &Path, json: bool) -> anyhow:
 /// Writes a suite's report into its own folder of `out`.
 pub fn write(suite: &Suite, store: &Store, out: &Path) -> anyhow::Result<Rendered> {
     let plan = expand(std::slice::from_ref(suite));
-    render(
-        suite,
-        &plan,
-        &records(&plan, store)?,
-        &out.join(&suite.name),
-    )
+    let records = records(&plan, store)?;
+    let mut rendered = render(suite, &plan, &records, &out.join(&suite.name))?;
+    let path = rendered.folder.join("observations.parquet");
+    write_together(&path, &suite.name, &named(suite, &records))?;
+    rendered.files.push(path);
+    Ok(rendered)
+}
+
+/// The recorded runs by the tasks and methods that the suite's tables know them by, in the order of the tables. A run
+/// that two tasks share, as a model evaluated as it is, comes once for each.
+pub fn named<'a>(suite: &'a Suite, records: &'a BTreeMap<RunId, RunRecord>) -> Vec<Named<'a>> {
+    let mut found: IndexMap<(RunId, &str, &str), Named<'a>> = IndexMap::new();
+    let mut ids: HashMap<(&str, &str, u64), RunId> = HashMap::new();
+    for table in &suite.tables {
+        for (row, &seed) in table
+            .rows
+            .iter()
+            .flat_map(|row| table.seeds.iter().map(move |seed| (row, seed)))
+        {
+            for column in &table.columns {
+                let Column::Measured(measured) = column else {
+                    continue;
+                };
+                let (task, method) = (measured.task.as_str(), row.method.as_str());
+                let id = ids
+                    .entry((task, method, seed))
+                    .or_insert_with(|| run_spec(suite, task, method, seed).id());
+                let Some((run, record)) = records.get_key_value(id) else {
+                    continue;
+                };
+                let named = found
+                    .entry((id.clone(), task, method))
+                    .or_insert_with(|| Named {
+                        task,
+                        method,
+                        seed,
+                        run,
+                        observations: &record.observations,
+                        cells: vec![Vec::new(); record.observations.len()],
+                    });
+                let metric = suite.metric_of(measured).measure.key();
+                let used = record
+                    .observations
+                    .iter()
+                    .rposition(|seen| seen.on == measured.on && seen.metric == metric)
+                    .filter(|_| record.outcome == Outcome::Completed);
+                let cell = format!("{}/{}", table.id, measured.id);
+                if let Some(cells) = used.map(|at| &mut named.cells[at])
+                    && !cells.contains(&cell)
+                {
+                    cells.push(cell);
+                }
+            }
+        }
+    }
+    found.into_values().collect()
 }
 
 /// The tables on the terminal, and the file to open.

@@ -17,7 +17,7 @@ const UPRIGHT: f64 = 397.0;
 const TURNED: f64 = 650.0;
 const UPRIGHT_FLOAT: &str = "table";
 /// Between two columns, both sides together.
-const BETWEEN: f64 = 6.0;
+const BETWEEN: f64 = 8.0;
 /// A letter, a digit in bold, a full stop in bold and ` ± ` at the size of the tables.
 const LETTER: f64 = 4.6;
 const DIGIT: f64 = 4.9;
@@ -174,7 +174,7 @@ fn begin(out: &mut String, float: &str, caption: &str, suite: &str, table: &str,
     let place = if float == UPRIGHT_FLOAT { "[htbp]" } else { "" };
     let _ = writeln!(
         out,
-        "\n\\begin{{{float}}}{place}\n\\centering\n\\footnotesize\n\\setlength{{\\tabcolsep}}{{3pt}}\n\
+        "\n\\begin{{{float}}}{place}\n\\centering\n\\footnotesize\n\\setlength{{\\tabcolsep}}{{4pt}}\n\
          \\caption{{{caption}}}\n\\label{{tab:{}-{}{part}}}\n\\vspace{{1ex}}",
         plain(suite),
         plain(table)

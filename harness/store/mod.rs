@@ -23,6 +23,7 @@ mod attempt;
 mod files;
 mod lease;
 mod tensorboard;
+mod together;
 mod training_log;
 
 use std::collections::BTreeMap;
@@ -39,6 +40,7 @@ use crate::plan::{Measurement, PlannedRun, RunId, RunSpec};
 pub use attempt::Attempt;
 pub use files::FailedAttempt;
 pub use lease::Lease;
+pub use together::{Named, write_together};
 pub use training_log::TrainingLog;
 
 const RUNNING: &str = ".running";
