@@ -2,6 +2,7 @@
 
 mod command;
 mod hostile;
+mod junit;
 mod latex;
 
 use std::collections::BTreeMap;
@@ -308,13 +309,14 @@ fn files_are_replaced_and_nothing_is_left_beside_them() {
                 "curves.svg",
                 "index.html",
                 "intervals.svg",
+                "junit.xml",
                 "report.md",
                 "report.tex",
                 "scatter.svg",
                 "tables.tex"
             ]
         );
-        assert_eq!(rendered.files.len(), 8);
+        assert_eq!(rendered.files.len(), 9);
     }
     if let Some(keep) = std::env::var_os("KEEP_REPORT") {
         let _ = std::fs::rename(&folder, keep);

@@ -5,6 +5,7 @@
 
 pub mod csv;
 pub mod html;
+pub mod junit;
 pub mod latex;
 pub mod markdown;
 mod number;
@@ -20,7 +21,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 pub use number::Number;
-pub use provenance::{Provenance, Runs};
+pub use provenance::{Provenance, Ran, Runs};
 pub use table::{Comparison, Derived, DerivedLine, Head, Line, Mark, Shown};
 
 use crate::event::RunRecord;
@@ -194,7 +195,7 @@ pub struct Rendered {
 }
 
 /// Writes the report of `suite` into the folder `out`: `index.html`, `report.md`, `cells.csv`,
-/// `tables.tex` with `report.tex` around it, and a picture a figure.
+/// `tables.tex` with `report.tex` around it, `junit.xml`, and a picture a figure.
 pub fn render(
     suite: &Suite,
     plan: &Plan,
@@ -217,6 +218,7 @@ pub fn render(
     write("cells.csv".into(), &csv::cells(&report))?;
     write("tables.tex".into(), &latex::tables(&report))?;
     write("report.tex".into(), &latex::document(&report))?;
+    write("junit.xml".into(), &junit::file(&report))?;
     for figure in &report.figures {
         if let Ok(svg) = &figure.svg {
             write(format!("{}.svg", figure.file), svg)?;

@@ -19,6 +19,35 @@ pub struct Runs {
     pub not_run: usize,
     /// Wall-clock time of all recorded runs together, in seconds.
     pub seconds: f64,
+    /// Every one, in the order of the plan.
+    pub each: Vec<Ran>,
+}
+
+/// A planned run and how it ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ran {
+    /// Its identity.
+    pub id: RunId,
+    /// The method's name.
+    pub method: String,
+    /// The task's name.
+    pub task: String,
+    /// The seed.
+    pub seed: u64,
+    /// How it ended; none when it has not run.
+    pub outcome: Option<Outcome>,
+    /// Wall-clock time it took, in seconds; 0 when it has not run.
+    pub seconds: f64,
+}
+
+impl Ran {
+    /// `SAM on digits, seed 1 (76bee849e2bf1e39)`.
+    pub fn text(&self) -> String {
+        format!(
+            "{} on {}, seed {} ({})",
+            self.method, self.task, self.seed, self.id
+        )
+    }
 }
 
 impl Runs {
@@ -26,22 +55,26 @@ impl Runs {
     pub fn of(suite: &Suite, plan: &Plan, records: &BTreeMap<RunId, RunRecord>) -> Runs {
         let mut runs = Runs::default();
         for run in plan.runs.iter().filter(|run| belongs(run, &suite.name)) {
-            runs.planned += 1;
-            let Some(record) = records.get(&run.id) else {
-                runs.not_run += 1;
-                continue;
+            let record = records.get(&run.id);
+            let ran = Ran {
+                id: run.id.clone(),
+                method: run.method.clone(),
+                task: run.task.clone(),
+                seed: run.spec.seed,
+                outcome: record.map(|record| record.outcome.clone()),
+                seconds: record.map_or(0.0, |record| record.seconds),
             };
-            runs.seconds += record.seconds;
-            match &record.outcome {
-                Outcome::Completed => runs.completed += 1,
-                other => {
-                    let who = format!(
-                        "{} on {}, seed {} ({})",
-                        run.method, run.task, run.spec.seed, run.id
-                    );
-                    runs.endings.entry(other.to_string()).or_default().push(who);
+            runs.planned += 1;
+            runs.seconds += ran.seconds;
+            match &ran.outcome {
+                None => runs.not_run += 1,
+                Some(Outcome::Completed) => runs.completed += 1,
+                Some(other) => {
+                    let endings = runs.endings.entry(other.to_string()).or_default();
+                    endings.push(ran.text());
                 }
             }
+            runs.each.push(ran);
         }
         runs
     }
