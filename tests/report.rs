@@ -1,9 +1,9 @@
 //! The report as text, from a hand-made suite with a diverged, a missing and a partial cell, and hostile names.
 
+mod as_junit;
+mod as_latex;
 mod command;
 mod hostile;
-mod junit;
-mod latex;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use harness::event::{Environment, Observation, Outcome, RunRecord};
 use harness::plan::{RunId, expand, run_spec};
 use harness::report::terminal::{self, Style};
-use harness::report::{Report, csv, html, markdown, render};
+use harness::report::{Report, csv, html, junit, latex, markdown, render};
 use harness::suite::{Suite, parse};
 
 const SUITE: &str = r#"
@@ -293,10 +293,8 @@ fn without_a_single_run_the_paper_alone_is_shown() {
 #[test]
 fn files_are_replaced_and_nothing_is_left_beside_them() {
     let folder = std::env::temp_dir().join(format!("harness-report-{}", std::process::id()));
-    let suite = suite();
-    let plan = expand(std::slice::from_ref(&suite));
     for _ in 0..2 {
-        let rendered = render(&suite, &plan, &records(&suite), &folder).unwrap();
+        let rendered = render(report(), &folder).unwrap();
         let mut names: Vec<String> = std::fs::read_dir(&folder)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -322,4 +320,41 @@ fn files_are_replaced_and_nothing_is_left_beside_them() {
         let _ = std::fs::rename(&folder, keep);
     }
     let _ = std::fs::remove_dir_all(&folder);
+}
+
+#[test]
+fn the_paper_alone_shows_its_tables_correlations_figures_and_claims_and_nothing_of_ours() {
+    let report = Report::of_paper(&suite());
+    let text = markdown::page(&report);
+    snapshot("paper.md", &text);
+    let tables = latex::tables(&report);
+    let plain = Style {
+        colours: false,
+        width: 100,
+    };
+    for page in [
+        &text,
+        &html::page(&report),
+        &tables,
+        &terminal::page(&report, plain),
+    ] {
+        for word in ["ours", "not run", "seed 1"] {
+            assert!(!page.contains(word), "{word} in {page}");
+        }
+        assert!(page.contains("91.20") && page.contains("0.939"), "{page}");
+    }
+    assert_eq!(report.verdicts_text(), None);
+    assert_eq!(report.figures.len(), 2);
+    let cases = junit::file(&report);
+    assert!(cases.contains("tests=\"1\" failures=\"0\""), "{cases}");
+}
+
+#[test]
+fn the_commands_of_a_report_are_safe_to_paste() {
+    let mut report = report();
+    report.file = "a b'; rm -rf $(pwd)\n`ls`.yaml".into();
+    assert_eq!(
+        report.commands()[0],
+        r"harness run 'a b'\''; rm -rf $(pwd)`ls`.yaml'"
+    );
 }

@@ -19,6 +19,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::hub::Reach;
+use crate::report::quoted;
 use crate::suite::{self, Problems, Suite};
 use select::Only;
 
@@ -30,7 +31,7 @@ const CACHE: &str = "data/cache";
 /// Runs every cell of a paper's tables and sets the paper's numbers beside ours.
 ///
 /// Exit codes: 0 success, also when there was nothing to do; 1 unexpected error; 2 bad input; 3 some runs failed;
-/// 4 interrupted; 5 `lint` found something.
+/// 4 interrupted; 5 `lint` found something; 6 a claim is refuted (`report --strict`).
 #[derive(Debug, Parser)]
 #[command(name = "harness", version, max_term_width = 100)]
 pub struct Arguments {
@@ -131,9 +132,8 @@ enum Command {
         suites: Suites,
         #[command(flatten)]
         store: StoreAt,
-        /// Folder for the reports
-        #[arg(long, value_name = "DIR", default_value = "reports")]
-        out: PathBuf,
+        #[command(flatten)]
+        options: report::Options,
         #[command(flatten)]
         output: Output,
     },
@@ -209,6 +209,8 @@ pub enum Exit {
     Interrupted = 4,
     /// The audit of a paper found something.
     Findings = 5,
+    /// Our numbers refute a claim, and that was asked.
+    ClaimRefuted = 6,
 }
 
 impl From<Exit> for ExitCode {
@@ -307,9 +309,9 @@ pub fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Report {
             suites,
             store,
-            out,
+            options,
             output,
-        } => report::report(&read(&suites.paths)?, &store.store, &out, output.json),
+        } => report::report(&read(&suites.paths)?, &store.store, &options, output.json),
         Command::Methods { name, output } => methods::methods(name.as_deref(), output.json),
         Command::Bench { arguments } => bench(&arguments),
         Command::Schema => {
@@ -395,16 +397,6 @@ fn render(problems: &[Problems]) -> String {
 fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     println!("{}", serde_json::to_string_pretty(value)?);
     Ok(())
-}
-
-/// A word as a POSIX shell must read it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_string()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
 }
 
 /// A path as the user would type it.

@@ -1,7 +1,7 @@
-//! `harness report`: the comparison, from what the store holds.
+//! `harness report`: the comparison, from what the store holds, or the paper alone.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 use serde_json::json;
@@ -9,25 +9,64 @@ use serde_json::json;
 use super::{Exit, print_json, shown};
 use crate::event::{Outcome, RunRecord};
 use crate::plan::{Plan, RunId, expand, run_spec};
-use crate::report::terminal::{self, Style};
-use crate::report::{Rendered, render};
+use crate::report::terminal::{self, Style, plain};
+use crate::report::{Rendered, Report, render};
 use crate::store::{Named, Store, write_together};
 use crate::suite::{Column, Suite};
 
-pub fn report(suites: &[Suite], store: &Path, out: &Path, json: bool) -> anyhow::Result<Exit> {
-    let store = Store::open(store)?;
+/// What to report, and where.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Folder for the reports
+    #[arg(long, value_name = "DIR", default_value = "reports")]
+    out: PathBuf,
+    /// Show the paper's numbers alone, whatever has run; written into `paper/` in the suite's folder
+    #[arg(long, conflicts_with = "strict")]
+    paper_only: bool,
+    /// End with exit code 5 when our numbers refute a claim
+    #[arg(long)]
+    strict: bool,
+}
+
+pub fn report(
+    suites: &[Suite],
+    store: &Path,
+    options: &Options,
+    json: bool,
+) -> anyhow::Result<Exit> {
     let mut written = Vec::new();
+    let mut refuted = Vec::new();
     for suite in suites {
-        let rendered = write(suite, &store, out)?;
+        let rendered = match options.paper_only {
+            true => render(
+                Report::of_paper(suite),
+                &options.out.join(&suite.name).join("paper"),
+            )?,
+            false => write(suite, &Store::open(store)?, &options.out)?,
+        };
         if !json {
             show(&rendered);
         }
-        written.push(
-            json!({ "suite": suite.name, "folder": rendered.folder, "files": rendered.files }),
+        let claims: Vec<&str> = rendered
+            .report
+            .refuted()
+            .map(|claim| claim.id.as_str())
+            .collect();
+        refuted.extend(
+            claims
+                .iter()
+                .map(|id| format!("{} of {}", plain(id), suite.name)),
         );
+        written.push(json!({
+            "suite": suite.name, "folder": rendered.folder, "files": rendered.files, "refuted": claims,
+        }));
     }
     if json {
         print_json(&written)?;
+    }
+    if options.strict && !refuted.is_empty() {
+        eprintln!("refuted on our numbers: {}", refuted.join(", "));
+        return Ok(Exit::ClaimRefuted);
     }
     Ok(Exit::Success)
 }
@@ -36,7 +75,8 @@ pub fn report(suites: &[Suite], store: &Path, out: &Path, json: bool) -> anyhow:
 pub fn write(suite: &Suite, store: &Store, out: &Path) -> anyhow::Result<Rendered> {
     let plan = expand(std::slice::from_ref(suite));
     let records = records(&plan, store)?;
-    let mut rendered = render(suite, &plan, &records, &out.join(&suite.name))?;
+    let report = Report::of(suite, &plan, &records);
+    let mut rendered = render(report, &out.join(&suite.name))?;
     let path = rendered.folder.join("observations.parquet");
     write_together(&path, &suite.name, &named(suite, &records))?;
     rendered.files.push(path);

@@ -9,7 +9,7 @@ const HEADER: &str = "suite,table,group,method,column,paper,paper_spread,paper_s
 /// The cells of all tables, comma-separated (RFC 4180); an empty field where there is nothing.
 pub fn cells(report: &Report) -> String {
     let mut out = format!("{HEADER}\n");
-    for table in &report.tables {
+    for table in report.shown_tables() {
         let mut group = String::new();
         for row in &table.rows {
             if let Some(starts) = &row.group {

@@ -2,9 +2,11 @@
 
 use std::fmt::Write;
 
-use super::markdown::{LEGEND, difference, list, note, rule, sign, verdict, why, without};
+use super::markdown::{
+    LEGEND, as_printed, difference, list, note, rule, sign, verdict, why, without,
+};
 use super::number::{duration, fixed, or_nothing};
-use super::{Comparison, Derived, Mark, Number, Report, Shown, counted};
+use super::{Comparison, Derived, Mark, Number, Report, Shown, Sides, counted};
 use crate::judge::{Finding, Ruling, Verdict};
 
 const STYLE: &str = include_str!("style.css");
@@ -25,7 +27,9 @@ pub fn page(report: &Report) -> String {
         "<p class=\"note\">Reported numbers: {}.</p>",
         escape(&report.citation)
     );
-    let _ = writeln!(out, "<p>{}.</p>", escape(&report.runs.text()));
+    if report.sides == Sides::Both {
+        let _ = writeln!(out, "<p>{}.</p>", escape(&report.runs.text()));
+    }
     if !report.runs.endings.is_empty() {
         out.push_str("<ul>\n");
         for (ending, runs) in &report.runs.endings {
@@ -40,13 +44,12 @@ pub fn page(report: &Report) -> String {
     }
     badges(&mut out, report);
     report
-        .tables
-        .iter()
-        .for_each(|table| comparison(&mut out, table));
+        .shown_tables()
+        .for_each(|table| comparison(&mut out, table, report.sides));
     report
         .derived
         .iter()
-        .for_each(|table| derived(&mut out, table));
+        .for_each(|table| derived(&mut out, table, report.sides));
     claims(&mut out, report);
     figures(&mut out, report);
     if !report.verdicts().is_empty() {
@@ -89,7 +92,7 @@ fn badges(out: &mut String, report: &Report) {
     out.push_str("</p>\n");
 }
 
-fn comparison(out: &mut String, table: &Comparison) {
+fn comparison(out: &mut String, table: &Comparison, sides: Sides) {
     let reported = table.has_reported();
     let _ = writeln!(
         out,
@@ -112,10 +115,20 @@ fn comparison(out: &mut String, table: &Comparison) {
             );
         }
         let _ = write!(out, "<tr><th scope=\"row\">{}</th>", escape(&row.method));
-        row.cells.iter().for_each(|cell| shown(out, cell, reported));
+        row.cells
+            .iter()
+            .for_each(|cell| shown(out, cell, reported, sides));
         out.push_str("</tr>\n");
     }
     out.push_str("</tbody></table></div>\n");
+    if sides == Sides::Paper {
+        let _ = writeln!(
+            out,
+            "<p class=\"note\">Numbers: {}; best in bold, worst in italics.</p>",
+            escape(&as_printed(table))
+        );
+        return;
+    }
     let above = if reported {
         format!("The paper's above, ours below: {LEGEND}. ")
     } else {
@@ -129,7 +142,12 @@ fn comparison(out: &mut String, table: &Comparison) {
     every_cell(out, table);
 }
 
-fn shown(out: &mut String, cell: &Shown, reported: bool) {
+fn shown(out: &mut String, cell: &Shown, reported: bool, sides: Sides) {
+    if sides == Sides::Paper {
+        let number = marked(&cell.paper, cell.paper_mark);
+        let _ = write!(out, "<td>{number}</td>");
+        return;
+    }
     let class = cell
         .weighed
         .as_ref()
@@ -233,7 +251,7 @@ fn every_cell(out: &mut String, table: &Comparison) {
     out.push_str("</tbody></table></div></details>\n");
 }
 
-fn derived(out: &mut String, table: &Derived) {
+fn derived(out: &mut String, table: &Derived, sides: Sides) {
     let _ = writeln!(
         out,
         "<h2>{}: {}</h2>\n<p class=\"note\">{}.</p>",
@@ -241,7 +259,11 @@ fn derived(out: &mut String, table: &Derived) {
         escape(&table.title),
         escape(&table.from)
     );
-    out.push_str("<div class=\"wide\"><table>\n<thead><tr><th></th><th>paper</th><th>recomputed from the paper</th><th>ours</th></tr></thead>\n<tbody>\n");
+    out.push_str("<div class=\"wide\"><table>\n<thead><tr><th></th><th>paper</th><th>recomputed from the paper</th>");
+    if sides == Sides::Both {
+        out.push_str("<th>ours</th>");
+    }
+    out.push_str("</tr></thead>\n<tbody>\n");
     for row in &table.rows {
         let value = &row.value;
         let number = |number: Option<f64>| {
@@ -263,12 +285,15 @@ fn derived(out: &mut String, table: &Derived) {
             "<td>{}</td>",
             number(value.recomputed.map(|found| found.r))
         );
-        let _ = writeln!(
-            out,
-            "<td title=\"{}\">{}</td></tr>",
-            escape(&hover),
-            number(value.ours.map(|found| found.r))
-        );
+        if sides == Sides::Both {
+            let _ = write!(
+                out,
+                "<td title=\"{}\">{}</td>",
+                escape(&hover),
+                number(value.ours.map(|found| found.r))
+            );
+        }
+        out.push_str("</tr>\n");
     }
     out.push_str("</tbody></table></div>\n");
 }
@@ -285,8 +310,9 @@ fn claims(out: &mut String, report: &Report) {
             escape(&claim.says),
             escape(&claim.place)
         );
-        for (whose, finding) in [("the paper's numbers", &claim.paper), ("ours", &claim.ours)] {
-            evidence(out, whose, finding);
+        evidence(out, "the paper's numbers", &claim.paper);
+        if report.sides == Sides::Both {
+            evidence(out, "ours", &claim.ours);
         }
         out.push_str("</section>\n");
     }
@@ -325,6 +351,23 @@ fn figures(out: &mut String, report: &Report) {
 }
 
 fn provenance(out: &mut String, report: &Report) {
+    if report.sides == Sides::Both {
+        environments(out, report);
+    }
+    let what = match report.sides {
+        Sides::Both => "The runs again, then this page again",
+        Sides::Paper => "This page again",
+    };
+    let commands = escape_lines(&report.commands());
+    let _ = writeln!(out, "<p>{what}:</p>\n<pre>{commands}</pre>");
+}
+
+fn escape_lines(lines: &[String]) -> String {
+    let escaped: Vec<String> = lines.iter().map(|line| escape(line)).collect();
+    escaped.join("\n")
+}
+
+fn environments(out: &mut String, report: &Report) {
     out.push_str("<h2>Where it ran</h2>\n");
     let mixed = report.provenance.mixed();
     if !mixed.is_empty() {
@@ -356,11 +399,6 @@ fn provenance(out: &mut String, report: &Report) {
             duration(report.runs.seconds)
         );
     }
-    let file = escape(&report.file);
-    let _ = writeln!(
-        out,
-        "<p>The runs again, then this page again:</p>\n<pre>harness run {file}\nharness report {file}</pre>"
-    );
 }
 
 /// Text that HTML shows as it is, in content and in quoted attributes.

@@ -5,9 +5,9 @@
 
 use std::fmt::Write;
 
-use super::markdown::{note, sentence, without};
+use super::markdown::{as_printed, note, sentence, without};
 use super::number::{NOTHING, fixed};
-use super::{Comparison, Derived, Head, Mark, Number, Report, Shown, Sides};
+use super::{Comparison, Derived, Head, Lines, Mark, Number, Report, Shown, Sides};
 use crate::judge::Verdict;
 use crate::suite::Direction;
 
@@ -57,21 +57,8 @@ pub fn document(report: &Report) -> String {
     )
 }
 
-/// Which lines a method has.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Lines {
-    /// The paper's above ours.
-    Both,
-    Paper,
-    Ours,
-}
-
 fn comparison(out: &mut String, report: &Report, table: &Comparison) {
-    let lines = match (report.sides, table.has_reported()) {
-        (Sides::Paper, _) => Lines::Paper,
-        (Sides::Both, true) => Lines::Both,
-        (Sides::Both, false) => Lines::Ours,
-    };
+    let lines = table.lines(report.sides);
     let common = common(&table.columns);
     let heads: Vec<String> = table
         .columns
@@ -183,17 +170,12 @@ fn begin(out: &mut String, float: &str, caption: &str, suite: &str, table: &str,
 
 /// What the numbers are, for the caption.
 fn explained(table: &Comparison, lines: Lines, common: Option<&Head>) -> String {
-    let spread = table
-        .spread
-        .as_ref()
-        .map(|spread| format!(", with {spread} after the ±"))
-        .unwrap_or_default();
     let numbers = match lines {
         Lines::Both => format!(
             "The paper's numbers above; ours, the {}, below. ",
             note(table)
         ),
-        Lines::Paper => format!("As printed{spread}. "),
+        Lines::Paper => format!("{}. ", sentence(&as_printed(table))),
         Lines::Ours => format!("Ours: {}. ", note(table)),
     };
     let unit = common.map(|head| {

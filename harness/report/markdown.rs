@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::number::{duration, fixed, or_nothing, signed};
-use super::{Comparison, Derived, Mark, Number, Report, Shown};
+use super::{Comparison, Derived, Mark, Number, Report, Shown, Sides};
 use crate::judge::{Finding, Verdict};
 
 /// The whole page.
@@ -15,7 +15,9 @@ pub fn page(report: &Report) -> String {
         "# {title}\n\nReported numbers: {}.\n",
         escape(&report.citation)
     );
-    let _ = writeln!(out, "{}.", escape(&report.runs.text()));
+    if report.sides == Sides::Both {
+        let _ = writeln!(out, "{}.", escape(&report.runs.text()));
+    }
     for (ending, runs) in &report.runs.endings {
         let _ = writeln!(out, "- {}: {}", escape(ending), escape(&list(runs, 10)));
     }
@@ -23,13 +25,12 @@ pub fn page(report: &Report) -> String {
         let _ = writeln!(out, "\nCells beside the paper's: {verdicts}.");
     }
     report
-        .tables
-        .iter()
-        .for_each(|table| comparison(&mut out, table));
+        .shown_tables()
+        .for_each(|table| comparison(&mut out, table, report.sides));
     report
         .derived
         .iter()
-        .for_each(|table| derived(&mut out, table));
+        .for_each(|table| derived(&mut out, table, report.sides));
     claims(&mut out, report);
     figures(&mut out, report);
     method(&mut out, report);
@@ -64,6 +65,14 @@ pub(super) fn note(table: &Comparison) -> String {
     }
 }
 
+/// The same of the paper's numbers alone.
+pub(super) fn as_printed(table: &Comparison) -> String {
+    match &table.spread {
+        Some(spread) => format!("as printed, ± {spread}"),
+        None => "as printed".into(),
+    }
+}
+
 /// The first few, and how many more.
 pub(super) fn list(items: &[String], most: usize) -> String {
     let shown = items
@@ -79,7 +88,7 @@ pub(super) fn list(items: &[String], most: usize) -> String {
     }
 }
 
-fn comparison(out: &mut String, table: &Comparison) {
+fn comparison(out: &mut String, table: &Comparison, sides: Sides) {
     let _ = writeln!(
         out,
         "\n## {}: {}\n",
@@ -101,9 +110,17 @@ fn comparison(out: &mut String, table: &Comparison) {
         let cells: Vec<String> = row
             .cells
             .iter()
-            .map(|cell| overview(cell, reported))
+            .map(|cell| overview(cell, reported, sides))
             .collect();
         let _ = writeln!(out, "| {} | {} |", escape(&row.method), cells.join(" | "));
+    }
+    if sides == Sides::Paper {
+        let _ = writeln!(
+            out,
+            "\n{}; **best**, *worst*.",
+            sentence(&as_printed(table))
+        );
+        return;
     }
     let above = if reported {
         format!("The paper's above, ours below: {LEGEND}. ")
@@ -169,7 +186,7 @@ pub(super) fn why(cell: &Shown) -> String {
     }
 }
 
-fn overview(cell: &Shown, reported: bool) -> String {
+fn overview(cell: &Shown, reported: bool, sides: Sides) -> String {
     let marked = |number: &Option<Number>, mark| match (number, mark) {
         (None, _) => "–".to_string(),
         (Some(number), Mark::Best) => format!("**{number}**"),
@@ -187,14 +204,16 @@ fn overview(cell: &Shown, reported: bool) -> String {
         .as_ref()
         .map(|weighed| format!(" {}", sign(weighed.verdict)))
         .unwrap_or_default();
-    if reported {
+    if sides == Sides::Paper {
+        marked(&cell.paper, cell.paper_mark)
+    } else if reported {
         format!("{}<br>{ours}{sign}", marked(&cell.paper, cell.paper_mark))
     } else {
         ours
     }
 }
 
-fn derived(out: &mut String, table: &Derived) {
+fn derived(out: &mut String, table: &Derived, sides: Sides) {
     let _ = writeln!(
         out,
         "\n## {}: {}\n\n{}.\n",
@@ -202,10 +221,16 @@ fn derived(out: &mut String, table: &Derived) {
         escape(&table.title),
         escape(&table.from)
     );
-    let _ = writeln!(
-        out,
-        "| | paper | recomputed from the paper | ours | why not |\n|---|--:|--:|--:|---|"
-    );
+    let _ = match sides {
+        Sides::Both => writeln!(
+            out,
+            "| | paper | recomputed from the paper | ours | why not |\n|---|--:|--:|--:|---|"
+        ),
+        Sides::Paper => writeln!(
+            out,
+            "| | paper | recomputed from the paper |\n|---|--:|--:|"
+        ),
+    };
     for row in &table.rows {
         let value = &row.value;
         let number = |number: Option<f64>| {
@@ -221,12 +246,11 @@ fn derived(out: &mut String, table: &Derived) {
         } else {
             without(&value.missing)
         };
-        let _ = writeln!(
-            out,
-            "| {} | {printed} | {recomputed} | {ours} | {} |",
-            escape(&row.title),
-            escape(&missing)
-        );
+        let _ = write!(out, "| {} | {printed} | {recomputed} |", escape(&row.title));
+        let _ = match sides {
+            Sides::Both => writeln!(out, " {ours} | {} |", escape(&missing)),
+            Sides::Paper => writeln!(out),
+        };
     }
 }
 
@@ -239,16 +263,27 @@ fn claims(out: &mut String, report: &Report) {
     if report.claims.is_empty() {
         return;
     }
+    let both = report.sides == Sides::Both;
+    let (head, line) = if both {
+        (" on ours |", "---|")
+    } else {
+        ("", "")
+    };
     let _ = writeln!(
         out,
-        "\n## Claims\n\n| claim | place | on the paper's numbers | on ours |\n|---|---|---|---|"
+        "\n## Claims\n\n| claim | place | on the paper's numbers |{head}\n|---|---|---|{line}"
     );
     for claim in &report.claims {
         let (says, place) = (escape(&claim.says), escape(&claim.place));
+        let ours = if both {
+            format!(" **{}** |", claim.ours.ruling)
+        } else {
+            String::new()
+        };
         let _ = writeln!(
             out,
-            "| {says} | {place} | **{}** | **{}** |",
-            claim.paper.ruling, claim.ours.ruling
+            "| {says} | {place} | **{}** |{ours}",
+            claim.paper.ruling
         );
     }
     for claim in &report.claims {
@@ -259,7 +294,9 @@ fn claims(out: &mut String, report: &Report) {
             escape(&claim.says)
         );
         evidence(out, "On the paper's numbers", &claim.paper);
-        evidence(out, "On ours", &claim.ours);
+        if both {
+            evidence(out, "On ours", &claim.ours);
+        }
     }
 }
 
@@ -318,6 +355,13 @@ fn method(out: &mut String, report: &Report) {
 }
 
 fn provenance(out: &mut String, report: &Report) {
+    if report.sides == Sides::Paper {
+        let _ = writeln!(out, "\nThis report again:\n");
+        for command in report.commands() {
+            let _ = writeln!(out, "    {command}");
+        }
+        return;
+    }
     let _ = writeln!(out, "\n## Where it ran\n");
     if report.provenance.properties.is_empty() {
         let _ = writeln!(out, "No run has completed.");
@@ -344,9 +388,10 @@ fn provenance(out: &mut String, report: &Report) {
             duration(report.runs.seconds)
         );
     }
-    let file = report.file.replace(['`', '\n', '\r'], "");
     let _ = writeln!(out, "\nThe runs again, then this report again:\n");
-    let _ = writeln!(out, "    harness run {file}\n    harness report {file}");
+    for command in report.commands() {
+        let _ = writeln!(out, "    {command}");
+    }
 }
 
 /// With a capital letter first.

@@ -22,10 +22,10 @@ use anyhow::Context;
 
 pub use number::Number;
 pub use provenance::{Provenance, Ran, Runs};
-pub use table::{Comparison, Derived, DerivedLine, Head, Line, Mark, Shown};
+pub use table::{Comparison, Derived, DerivedLine, Head, Line, Lines, Mark, Shown};
 
 use crate::event::RunRecord;
-use crate::judge::{Cells, Judged, Rule, Verdict, judge_claim};
+use crate::judge::{Cells, Judged, Rule, Ruling, Verdict, judge_claim};
 use crate::plan::{Plan, RunId};
 use crate::suite::Suite;
 
@@ -119,6 +119,38 @@ impl Report {
         }
     }
 
+    /// The paper's numbers alone: its tables, what follows from them, and its claims judged on them. Pure.
+    pub fn of_paper(suite: &Suite) -> Report {
+        let mut report = Report::of(suite, &Plan::default(), &BTreeMap::new());
+        report.sides = Sides::Paper;
+        let rows = report.tables.iter_mut().flat_map(|table| &mut table.rows);
+        for cell in rows.flat_map(|row| &mut row.cells) {
+            (cell.planned, cell.missing, cell.weighed) = (0, None, None);
+        }
+        report.figures.retain(|figure| figure.svg.is_ok());
+        report
+    }
+
+    /// The commands that make this report again, safe to paste into a shell.
+    pub fn commands(&self) -> Vec<String> {
+        let file: String = self.file.chars().filter(|c| !c.is_control()).collect();
+        let file = quoted(&file);
+        match self.sides {
+            Sides::Both => vec![
+                format!("harness run {file}"),
+                format!("harness report {file}"),
+            ],
+            Sides::Paper => vec![format!("harness report --paper-only {file}")],
+        }
+    }
+
+    /// The claims that our numbers contradict.
+    pub fn refuted(&self) -> impl Iterator<Item = &Judged> {
+        self.claims
+            .iter()
+            .filter(|claim| claim.ours.ruling == Ruling::Refuted)
+    }
+
     /// The tables that have something to show: all, or of the paper alone those with a printed number.
     pub fn shown_tables(&self) -> impl Iterator<Item = &Comparison> {
         self.tables
@@ -183,6 +215,16 @@ fn file(path: &Path) -> String {
     shown.display().to_string()
 }
 
+/// A word as a POSIX shell must read it.
+pub fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_string()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
 /// What [`render`] wrote.
 #[derive(Clone, Debug)]
 pub struct Rendered {
@@ -194,15 +236,9 @@ pub struct Rendered {
     pub files: Vec<PathBuf>,
 }
 
-/// Writes the report of `suite` into the folder `out`: `index.html`, `report.md`, `cells.csv`,
+/// Writes a report into the folder `out`: `index.html`, `report.md`, `cells.csv`,
 /// `tables.tex` with `report.tex` around it, `junit.xml`, and a picture a figure.
-pub fn render(
-    suite: &Suite,
-    plan: &Plan,
-    records: &BTreeMap<RunId, RunRecord>,
-    out: &Path,
-) -> anyhow::Result<Rendered> {
-    let report = Report::of(suite, plan, records);
+pub fn render(report: Report, out: &Path) -> anyhow::Result<Rendered> {
     std::fs::create_dir_all(out)
         .with_context(|| format!("cannot create the folder {}", out.display()))?;
     let mut files = Vec::new();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::Sides;
 use super::number::Number;
 use crate::judge::{
     Cell, Cells, DerivedValue, Rule, Weighed, derived_value, direction, judge_cell,
@@ -114,6 +115,17 @@ pub enum Mark {
     Worst,
 }
 
+/// Whose numbers a method has in a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lines {
+    /// The paper's above ours.
+    Both,
+    /// The paper's.
+    Paper,
+    /// Ours, for a table that the paper does not have.
+    Ours,
+}
+
 impl Comparison {
     /// Sets a table beside its cells.
     pub fn of(suite: &Suite, table: &SuiteTable, cells: &Cells, rule: &Rule) -> Comparison {
@@ -167,6 +179,15 @@ impl Comparison {
     /// All cells.
     pub fn cells(&self) -> impl Iterator<Item = &Shown> {
         self.rows.iter().flat_map(|row| &row.cells)
+    }
+
+    /// Whose numbers each method has here.
+    pub fn lines(&self, sides: Sides) -> Lines {
+        match (sides, self.has_reported()) {
+            (Sides::Paper, _) => Lines::Paper,
+            (Sides::Both, true) => Lines::Both,
+            (Sides::Both, false) => Lines::Ours,
+        }
     }
 
     /// Whether the paper reports anything in this table.

@@ -3,9 +3,9 @@
 use std::fmt::Write;
 use std::io::IsTerminal;
 
-use super::markdown::{LEGEND, list, note, sign, without};
+use super::markdown::{LEGEND, as_printed, list, note, sign, without};
 use super::number::{fixed, or_nothing};
-use super::{Comparison, Derived, Mark, Report, Shown};
+use super::{Comparison, Derived, Lines, Mark, Report, Shown, Sides};
 use crate::judge::{Ruling, Verdict};
 
 /// How to write for a terminal.
@@ -45,11 +45,11 @@ const YELLOW: &str = "33";
 /// The tables, what the paper claims, and what ran.
 pub fn page(report: &Report, style: Style) -> String {
     let mut out = String::new();
-    for table in &report.tables {
-        comparison(&mut out, table, style);
+    for table in report.shown_tables() {
+        comparison(&mut out, table, report.sides, style);
     }
     for table in &report.derived {
-        derived(&mut out, table, style);
+        derived(&mut out, table, report.sides, style);
     }
     for claim in &report.claims {
         let _ = writeln!(
@@ -60,10 +60,10 @@ pub fn page(report: &Report, style: Style) -> String {
                 style.width
             )
         );
-        for (whose, finding) in [
-            ("on the paper's numbers", &claim.paper),
-            ("on ours", &claim.ours),
-        ] {
+        let ours = ("on ours", &claim.ours);
+        let ours = (report.sides == Sides::Both).then_some(ours);
+        let paper = ("on the paper's numbers", &claim.paper);
+        for (whose, finding) in std::iter::once(paper).chain(ours) {
             let ruling = style.paint(ruling_colour(finding.ruling), &finding.ruling.to_string());
             let _ = writeln!(out, "  {whose}: {ruling}");
             // The first line decides; the rest is in the files.
@@ -78,6 +78,9 @@ pub fn page(report: &Report, style: Style) -> String {
                 .for_each(|line| out.push_str(&format!("    {}\n", style.paint(DIM, line))));
         }
         out.push('\n');
+    }
+    if report.sides == Sides::Paper {
+        return out;
     }
     let _ = writeln!(
         out,
@@ -123,20 +126,20 @@ fn verdict_colour(verdict: Verdict) -> &'static str {
 type Piece = (String, &'static str);
 
 /// As many columns side by side as fit; the rest below.
-fn comparison(out: &mut String, table: &Comparison, style: Style) {
+fn comparison(out: &mut String, table: &Comparison, sides: Sides, style: Style) {
     let title = format!("{} · {}", plain(&table.place), plain(&table.title));
     let _ = writeln!(
         out,
         "{}\n",
         style.paint(BOLD, &wrapped(&title, style.width))
     );
-    let reported = table.has_reported();
+    let lines = table.lines(sides);
     let names: Vec<String> = table
         .rows
         .iter()
         .map(|row| clip(&plain(&row.method), 24))
         .collect();
-    let whose = if reported { 7 } else { 0 };
+    let whose = if lines == Lines::Both { 7 } else { 0 };
     let first = names
         .iter()
         .map(|name| name.chars().count())
@@ -145,7 +148,7 @@ fn comparison(out: &mut String, table: &Comparison, style: Style) {
         .max(6)
         + whose;
     let columns: Vec<Vec<Piece>> = (0..table.columns.len())
-        .map(|c| column(table, c, reported))
+        .map(|c| column(table, c, lines))
         .collect();
     let widths: Vec<usize> = columns
         .iter()
@@ -184,7 +187,7 @@ fn comparison(out: &mut String, table: &Comparison, style: Style) {
                     style.paint(DIM, &clip(&plain(group), style.width))
                 );
             }
-            if reported {
+            if lines == Lines::Both {
                 line(
                     out,
                     &format!("{} paper", pad(&names[r], first - 6)),
@@ -198,29 +201,33 @@ fn comparison(out: &mut String, table: &Comparison, style: Style) {
         out.push('\n');
         start = end;
     }
-    let legend = if reported {
-        format!("{LEGEND}; ")
-    } else {
-        String::new()
+    let text = match lines {
+        Lines::Both => format!("{LEGEND}; {}; * best.", note(table)),
+        Lines::Paper => format!("{}; * best.", as_printed(table)),
+        Lines::Ours => format!("{}; * best.", note(table)),
     };
-    let text = format!("{legend}{}; * best.", note(table));
     let _ = writeln!(out, "{}\n", style.paint(DIM, &wrapped(&text, style.width)));
 }
 
 /// The header and the cells of one column, top to bottom.
-fn column(table: &Comparison, c: usize, reported: bool) -> Vec<Piece> {
+fn column(table: &Comparison, c: usize, lines: Lines) -> Vec<Piece> {
     let mut pieces = vec![(clip(&plain(&table.columns[c].text()), 24), BOLD)];
     for row in &table.rows {
         let cell = &row.cells[c];
-        if reported {
-            let mark = if cell.paper_mark == Mark::Best {
-                "*"
-            } else {
-                " "
-            };
-            pieces.push((format!("{}{mark}  ", or_nothing(&cell.paper)), DIM));
+        let mark = if cell.paper_mark == Mark::Best {
+            "*"
+        } else {
+            " "
+        };
+        let paper = format!("{}{mark}", or_nothing(&cell.paper));
+        match lines {
+            Lines::Both => {
+                pieces.push((format!("{paper}  "), DIM));
+                pieces.push(ours(cell, true));
+            }
+            Lines::Paper => pieces.push((paper, "")),
+            Lines::Ours => pieces.push(ours(cell, false)),
         }
-        pieces.push(ours(cell, reported));
     }
     pieces
 }
@@ -249,30 +256,40 @@ fn ours(cell: &Shown, reported: bool) -> Piece {
     }
 }
 
-fn derived(out: &mut String, table: &Derived, style: Style) {
+fn derived(out: &mut String, table: &Derived, sides: Sides, style: Style) {
     let title = format!("{} · {}", plain(&table.place), plain(&table.title));
     let _ = writeln!(
         out,
         "{}\n",
         style.paint(BOLD, &wrapped(&title, style.width))
     );
+    let ours = match sides {
+        Sides::Both => format!("{:>10}", "ours"),
+        Sides::Paper => String::new(),
+    };
     let _ = writeln!(
         out,
-        "{}{:>10}{:>12}{:>10}",
+        "{}{:>10}{:>12}{ours}",
         pad("", 24),
         "paper",
-        "recomputed",
-        "ours"
+        "recomputed"
     );
     for row in &table.rows {
         let number = |number: Option<f64>| {
             number.map_or("–".into(), |number| fixed(number, row.value.decimals))
         };
-        let (recomputed, ours) = (
-            row.value.recomputed.map(|found| found.r),
-            row.value.ours.map(|found| found.r),
-        );
+        let recomputed = row.value.recomputed.map(|found| found.r);
+        let ours = row.value.ours.map(|found| found.r);
         let name = pad(&clip(&plain(&row.title), 24), 24);
+        if sides == Sides::Paper {
+            let _ = writeln!(
+                out,
+                "{name}{:>10}{:>12}",
+                number(row.value.printed),
+                number(recomputed)
+            );
+            continue;
+        }
         let missing = if row.value.missing.is_empty() {
             String::new()
         } else {

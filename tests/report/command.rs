@@ -137,3 +137,56 @@ fn read(path: &Path) -> DataFrame {
         .finish()
         .unwrap()
 }
+
+#[test]
+fn a_refuted_claim_ends_a_strict_report_with_its_own_exit_code() {
+    let place = Place::new("strict");
+    assert_eq!(place.report(&[]).status.code(), Some(0));
+    let output = place.report(&["--strict"]);
+    assert_eq!(output.status.code(), Some(5));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains("refuted on our numbers: sam-helps of hand-made"),
+        "{said}"
+    );
+    // What is not run is not refuted.
+    let output = place.report(&["--strict", "--store", "empty"]);
+    assert_eq!(
+        output.status.code(),
+        Some(2),
+        "the store is named twice: {output:?}"
+    );
+    std::fs::remove_dir_all(place.0.join("runs")).unwrap();
+    assert_eq!(place.report(&["--strict"]).status.code(), Some(0));
+}
+
+#[test]
+fn the_paper_alone_is_the_same_bytes_whatever_has_run() {
+    let place = Place::new("paper");
+    let files = || -> Vec<(String, Vec<u8>)> {
+        let entries = std::fs::read_dir(place.out().join("paper")).unwrap();
+        let mut files: Vec<_> = entries
+            .map(|entry| {
+                let path = entry.unwrap().path();
+                let name = path.file_name().unwrap().to_string_lossy().into_owned();
+                (name, std::fs::read(path).unwrap())
+            })
+            .collect();
+        files.sort();
+        files
+    };
+    let (first, with) = (place.report(&["--paper-only"]), files());
+    assert!(first.status.success(), "{first:?}");
+    std::fs::remove_dir_all(place.0.join("runs")).unwrap();
+    let (again, without) = (place.report(&["--paper-only"]), files());
+    assert!(first.stdout == again.stdout && with == without);
+    let names: Vec<&str> = with.iter().map(|(name, _)| name.as_str()).collect();
+    assert!(
+        names.contains(&"tables.tex") && names.contains(&"scatter.svg"),
+        "{names:?}"
+    );
+    assert!(
+        !names.contains(&"curves.svg") && !names.contains(&"observations.parquet"),
+        "{names:?}"
+    );
+}
