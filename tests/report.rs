@@ -236,11 +236,52 @@ fn the_csv_has_every_cell_in_full_precision() {
     snapshot("cells.csv", &text);
 }
 
+/// Everything that stands between `<` and a blank or `>` on the page, its figures and its script.
+const TAGS: &[&str] = &[
+    "DOCTYPE", "html", "head", "meta", "title", "style", "body", "main", "h1", "h2", "p", "ul",
+    "li", "span", "div", "table", "thead", "tbody", "tr", "th", "td", "strong", "em", "b", "small",
+    "details", "summary", "section", "figure", "pre", "script", "svg", "rect", "circle", "line",
+    "polyline", "text",
+];
+
+#[test]
+fn a_spread_that_is_printed_finer_than_its_mean_stays_so() {
+    let text = SUITE
+        .replace("70.0±1.0", "70.0±1.04")
+        .replace("72.0±1.0", "72.0±1.20");
+    let suite = parse(Path::new("finer.yaml"), &text).unwrap();
+    let page = markdown::page(&Report::of_paper(&suite));
+    for number in ["70.0 ± 1.04", "72.0 ± 1.20", "71.0 ± 1.00", "90.10 ± 0.50"] {
+        assert!(page.contains(number), "{number} in {page}");
+    }
+}
+
+#[test]
+fn a_cell_says_its_seeds_and_runs_when_pointed_at() {
+    let page = html::page(&report());
+    let hover = "differs by 0.000 ± 0.385 (90%), within the margin of ±0.805&#10;seed 1: 90.0000 (76bee849e2bf1e39)\
+                 &#10;seed 2: 90.2000 (8e49f0e3d24d452d)&#10;seed 3: 90.1000 (c826fe100409ac4c)";
+    assert!(page.contains(&format!("title=\"{hover}\"")), "{page}");
+}
+
 #[test]
 fn hostile_names_come_out_harmless() {
     let report = report();
     let page = html::page(&report);
-    assert!(!page.contains("<script") && !page.contains("<b>bold") && !page.contains("http-equiv"));
+    assert!(!page.contains("<b>bold") && !page.contains("http-equiv"));
+    // The page's own, at its end.
+    assert_eq!(page.matches("<script").count(), 1);
+    for tag in html::page(&hostile::report(report.clone()))
+        .split('<')
+        .skip(1)
+    {
+        let name: String = tag
+            .trim_start_matches(['/', '!'])
+            .chars()
+            .take_while(char::is_ascii_alphanumeric)
+            .collect();
+        assert!(TAGS.contains(&name.as_str()), "<{tag}");
+    }
     assert!(page.contains("&lt;script&gt;|`SAM`"));
     let figures: Vec<&String> = report
         .figures

@@ -59,7 +59,7 @@ fn fields(
     let seeds: Vec<String> = cell
         .seeds
         .iter()
-        .map(|(seed, value)| format!("{seed}={value}"))
+        .map(|sample| format!("{}={}", sample.seed, sample.value))
         .collect();
     let runs: Vec<String> = cell.runs.iter().map(ToString::to_string).collect();
     vec![

@@ -1,4 +1,5 @@
-//! The report as one page: no network, no scripts, light and dark, readable on a phone.
+//! The report as one page: no network, light and dark, readable on a phone. Its one script sorts tables; without it they
+//! stand as printed.
 
 use std::fmt::Write;
 
@@ -10,6 +11,7 @@ use super::{Comparison, Derived, Mark, Number, Report, Shown, Sides, counted};
 use crate::judge::{Finding, Ruling, Verdict};
 
 const STYLE: &str = include_str!("style.css");
+const SORT: &str = include_str!("sort.js");
 
 /// The whole page.
 pub fn page(report: &Report) -> String {
@@ -62,7 +64,10 @@ pub fn page(report: &Report) -> String {
         );
     }
     provenance(&mut out, report);
-    out.push_str("</main>\n</body>\n</html>\n");
+    let _ = write!(
+        out,
+        "</main>\n<script>\n{SORT}</script>\n</body>\n</html>\n"
+    );
     out
 }
 
@@ -145,24 +150,22 @@ fn comparison(out: &mut String, table: &Comparison, sides: Sides) {
 fn shown(out: &mut String, cell: &Shown, reported: bool, sides: Sides) {
     if sides == Sides::Paper {
         let number = marked(&cell.paper, cell.paper_mark);
-        let _ = write!(out, "<td>{number}</td>");
+        let value = value(cell.reported.as_ref().map(|reported| reported.value));
+        let _ = write!(out, "<td{value}>{number}</td>");
         return;
     }
     let class = cell
         .weighed
         .as_ref()
         .map_or("", |weighed| class(weighed.verdict));
-    let seeds: Vec<String> = cell
-        .seeds
-        .iter()
-        .map(|(seed, value)| format!("seed {seed}: {}", fixed(*value, 4)))
-        .collect();
-    let hover = [why(cell), list(&seeds, 20)]
-        .into_iter()
-        .filter(|text| !text.is_empty())
-        .collect::<Vec<_>>()
-        .join(" · ");
-    let _ = write!(out, "<td class=\"{class}\" title=\"{}\">", escape(&hover));
+    let mean = cell.estimate.map(|estimate| estimate.mean);
+    let printed = cell.reported.as_ref().map(|reported| reported.value);
+    let _ = write!(
+        out,
+        "<td class=\"{class}\"{} title=\"{}\">",
+        value(mean.or(printed)),
+        escape_lines(&hover(cell), "&#10;")
+    );
     if reported {
         let _ = write!(
             out,
@@ -184,12 +187,39 @@ fn shown(out: &mut String, cell: &Shown, reported: bool, sides: Sides) {
         Some(_) if cell.ours.is_some() => {
             let _ = write!(out, "<small>{} of {} seeds</small>", cell.n, cell.planned);
         }
+        // The sign says as much.
+        Some(missing) if *missing == format!("{} not run", cell.planned) => {}
         Some(missing) => {
             let _ = write!(out, "<small>{}</small>", escape(missing));
         }
         None => {}
     }
     out.push_str("</td>");
+}
+
+/// The number that a cell is sorted by.
+fn value(value: Option<f64>) -> String {
+    value
+        .filter(|value| value.is_finite())
+        .map(|value| format!(" data-value=\"{value}\""))
+        .unwrap_or_default()
+}
+
+/// What a cell says when pointed at: why its verdict is what it is, then each seed with its runs.
+fn hover(cell: &Shown) -> Vec<String> {
+    let seeds = cell.seeds.iter().map(|sample| {
+        let runs: Vec<String> = sample.runs.iter().map(ToString::to_string).collect();
+        format!(
+            "seed {}: {} ({})",
+            sample.seed,
+            fixed(sample.value, 4),
+            list(&runs, 3)
+        )
+    });
+    std::iter::once(why(cell))
+        .filter(|text| !text.is_empty())
+        .chain(seeds)
+        .collect()
 }
 
 fn marked(number: &Option<Number>, mark: Mark) -> String {
@@ -358,13 +388,13 @@ fn provenance(out: &mut String, report: &Report) {
         Sides::Both => "The runs again, then this page again",
         Sides::Paper => "This page again",
     };
-    let commands = escape_lines(&report.commands());
+    let commands = escape_lines(&report.commands(), "\n");
     let _ = writeln!(out, "<p>{what}:</p>\n<pre>{commands}</pre>");
 }
 
-fn escape_lines(lines: &[String]) -> String {
+fn escape_lines(lines: &[String], between: &str) -> String {
     let escaped: Vec<String> = lines.iter().map(|line| escape(line)).collect();
-    escaped.join("\n")
+    escaped.join(between)
 }
 
 fn environments(out: &mut String, report: &Report) {

@@ -12,21 +12,22 @@ pub struct Number {
     pub mean: f64,
     /// What stands after the ±.
     pub spread: Option<f64>,
-    /// Digits after the point of both.
+    /// Digits after the point of the mean.
     pub decimals: usize,
+    /// Digits after the point of the spread.
+    pub spread_decimals: usize,
 }
 
 impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let decimals = self.decimals;
         match self.spread {
             Some(spread) => write!(
                 f,
                 "{} ± {}",
-                fixed(self.mean, decimals),
-                fixed(spread, decimals)
+                fixed(self.mean, self.decimals),
+                fixed(spread, self.spread_decimals)
             ),
-            None => f.write_str(&fixed(self.mean, decimals)),
+            None => f.write_str(&fixed(self.mean, self.decimals)),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Sides;
 use super::number::Number;
 use crate::judge::{
-    Cell, Cells, DerivedValue, Rule, Weighed, derived_value, direction, judge_cell,
+    Cell, Cells, DerivedValue, Rule, Sample, Weighed, derived_value, direction, judge_cell,
 };
 use crate::plan::RunId;
 use crate::stats::Estimate;
@@ -98,8 +98,8 @@ pub struct Shown {
     pub missing: Option<String>,
     /// Seeds whose run diverged.
     pub diverged: usize,
-    /// The value of each seed.
-    pub seeds: Vec<(u64, f64)>,
+    /// The value of each seed, with its runs.
+    pub seeds: Vec<Sample>,
     /// The runs it is made of.
     pub runs: BTreeSet<RunId>,
 }
@@ -141,12 +141,13 @@ impl Comparison {
             group = row.group.clone();
             let shown = columns.iter().enumerate().map(|(c, head)| {
                 let decimals = decimals(table, r, c);
+                let spread_decimals = spread_decimals(table, c).max(decimals);
                 let empty = Cell::default();
                 show(
                     cells.at(&table.id, r, c).unwrap_or(&empty),
                     row.reported.get(c).cloned().flatten(),
                     head,
-                    decimals,
+                    [decimals, spread_decimals],
                     rule,
                 )
             });
@@ -234,11 +235,25 @@ fn decimals(table: &SuiteTable, row: usize, column: usize) -> usize {
         .unwrap_or(2) as usize
 }
 
+/// The most digits of the column's printed spreads, which a paper may print finer than the means. A spread is kept as a
+/// number, without the zeros it may end in, so one alone does not tell.
+fn spread_decimals(table: &SuiteTable, column: usize) -> usize {
+    let spreads = table
+        .rows
+        .iter()
+        .filter_map(|row| row.reported.get(column)?.as_ref()?.spread);
+    spreads
+        .map(|spread| spread.to_string())
+        .filter_map(|text| text.split_once('.').map(|(_, digits)| digits.len()))
+        .max()
+        .unwrap_or(0)
+}
+
 fn show(
     cell: &Cell,
     reported: Option<Reported>,
     head: &Head,
-    decimals: usize,
+    [decimals, spread_decimals]: [usize; 2],
     rule: &Rule,
 ) -> Shown {
     let spread = cell.estimate.and_then(|estimate| match head.spread {
@@ -252,11 +267,13 @@ fn show(
             mean: reported.value,
             spread: reported.spread,
             decimals,
+            spread_decimals,
         }),
         ours: cell.estimate.map(|estimate| Number {
             mean: estimate.mean,
             spread,
             decimals,
+            spread_decimals,
         }),
         paper_mark: Mark::None,
         ours_mark: Mark::None,
@@ -269,11 +286,7 @@ fn show(
         planned: cell.planned,
         missing: cell.missing(),
         diverged: cell.diverged(),
-        seeds: cell
-            .samples
-            .iter()
-            .map(|sample| (sample.seed, sample.value))
-            .collect(),
+        seeds: cell.samples.clone(),
         runs: cell
             .samples
             .iter()
