@@ -23,7 +23,7 @@ pub struct Options {
     /// Show the paper's numbers alone, whatever has run; written into `paper/` in the suite's folder
     #[arg(long, conflicts_with = "strict")]
     paper_only: bool,
-    /// End with exit code 5 when our numbers refute a claim
+    /// End with exit code 6 when our numbers refute a claim
     #[arg(long)]
     strict: bool,
 }

@@ -143,7 +143,7 @@ fn a_refuted_claim_ends_a_strict_report_with_its_own_exit_code() {
     let place = Place::new("strict");
     assert_eq!(place.report(&[]).status.code(), Some(0));
     let output = place.report(&["--strict"]);
-    assert_eq!(output.status.code(), Some(5));
+    assert_eq!(output.status.code(), Some(6));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(
         said.contains("refuted on our numbers: sam-helps of hand-made"),
