@@ -3,6 +3,8 @@
 //! A worker writes one [`Event`] per line, as JSON, to its standard output. The terminal, the store and the
 //! report only ever consume these.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 /// One line of a worker's standard output.
@@ -39,6 +41,14 @@ pub enum Event {
     },
     /// A number worth keeping.
     Observed(Observation),
+    /// Something was measured and has no finite value, as a perplexity beyond all numbers, or the distance of a method
+    /// without one.
+    NoValue {
+        /// The portion, as in [`Observation::on`].
+        on: String,
+        /// What was measured, as in [`Observation::metric`].
+        metric: String,
+    },
     /// A line for the log.
     Note {
         /// One line, no line break.
@@ -147,6 +157,9 @@ pub struct RunRecord {
     pub seconds: f64,
     /// Everything it observed, in the order it was observed.
     pub observations: Vec<Observation>,
+    /// What it measured without a finite value, as portion and metric: measuring again would find no other.
+    #[serde(default)]
+    pub no_value: BTreeSet<(String, String)>,
 }
 
 impl RunRecord {

@@ -80,7 +80,32 @@ impl std::fmt::Display for RunId {
     }
 }
 
+impl DataSpec {
+    /// The key of its folder in [`Job::folders`].
+    pub fn key(&self) -> String {
+        match self {
+            DataSpec::Folder { sha256 } => sha256.clone(),
+            DataSpec::Hub(hub) => folder_key(hub),
+        }
+    }
+}
+
 impl RunSpec {
+    /// Where the tokenizer comes from that makes this run's text into tokens: its own, or that of the model, through any
+    /// number of stages. None for images, and where nothing says.
+    pub fn tokenizer_source(&self) -> Option<DataSpec> {
+        match (&self.input, &self.tokenizer, &self.model) {
+            (Input::Images(_), _, _) => None,
+            (_, Some(tokenizer), _) => Some(tokenizer.clone()),
+            (_, None, ModelSpec::Hub(hub)) => Some(DataSpec::Hub(hub.clone())),
+            (_, None, ModelSpec::Folder { sha256 }) => Some(DataSpec::Folder {
+                sha256: sha256.clone(),
+            }),
+            (_, None, ModelSpec::Stage(stage)) => stage.tokenizer_source(),
+            (_, None, ModelSpec::Config(_)) => None,
+        }
+    }
+
     /// The run's identity.
     pub fn id(&self) -> RunId {
         let mut text = String::new();

@@ -1,26 +1,24 @@
 //! One run, from top to bottom: settings, network, data, optimizer, loop, measurements.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use optim::{Accumulated, Numbers, Optimizer, Options, Record, Share};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use crate::machine;
 use crate::measure::{self, Scores};
-use crate::models::{Activations, Head, Network};
-use crate::tasks::cache::{Cache, Progress};
-use crate::tasks::{Batch, Source, Task, ahead, open};
-use harness::content::sha256_of_folder;
+use crate::models::{Head, Network};
+use crate::ready::{network, task, weights_file};
+use crate::tasks::{Batch, Task, ahead};
 use harness::event::{Event, Observation, Outcome};
-use harness::plan::{DataSpec, Job, ModelSpec, RunSpec, folder_key};
+use harness::plan::{Job, RunSpec};
 use harness::seed::{SplitMix, derive};
 use harness::suite;
 use harness::suite::{
-    Hub, Input, Length, Measure, MethodEntry, ModelConfig, PerplexityWeighting, Precision,
-    Selection, TRAINING, Training,
+    Length, Measure, MethodEntry, PerplexityWeighting, Selection, TRAINING, Training,
 };
 
 /// Updates between two looks at the loss are at least this many, and so many that a run has at most
@@ -54,19 +52,30 @@ pub fn train(job: &Job, out: &Path, tell: &mut dyn FnMut(Event)) -> Result<Outco
     let task = task(job, network, device, tell)?;
     let before = before_training(job, &task)?;
 
-    let mut step = 0;
+    let mut trained = Trained {
+        step: 0,
+        distance: false,
+    };
     if let Some(weights) = &job.finished {
         task.network.load(&weights_file(weights), Head::Stored)?;
-        step = steps(spec, &task);
+        trained.step = steps(spec, &task);
     } else if let (MethodEntry::Trained(method), Some(training)) = (&spec.method, &spec.training) {
         match fit(spec, method, training, &task, tell)? {
-            Ok(kept) => step = kept,
+            Ok(finished) => trained = finished,
             Err(outcome) => return Ok(outcome),
         }
         task.network.save(out)?;
     }
-    measure(job, &task, &before, step, tell)?;
+    measure(job, &task, &before, trained, tell)?;
     Ok(Outcome::Completed)
+}
+
+/// What training leaves behind besides the weights.
+struct Trained {
+    /// The update that made them.
+    step: u64,
+    /// Whether a mean distance was told.
+    distance: bool,
 }
 
 /// Plain data of a suite as the optimizer's own type: `methods` and `optim` are one source, built without and with
@@ -77,14 +86,14 @@ fn own<T: serde::de::DeserializeOwned>(data: &impl serde::Serialize) -> T {
         .expect("one source, one form")
 }
 
-/// The training loop: the number of the update whose weights were kept, or an outcome that ended the run early.
+/// The training loop. The inner error is an outcome that ended the run early.
 fn fit(
     spec: &RunSpec,
     method: &methods::Method,
     training: &Training,
     task: &Task,
     tell: &mut dyn FnMut(Event),
-) -> Result<Result<u64, Outcome>> {
+) -> Result<Result<Trained, Outcome>> {
     let id = spec.id();
     let (examples, batch) = (task.train.len(), training.batch as usize);
     ensure!(examples > 0, "the training portions hold no example");
@@ -203,9 +212,10 @@ fn fit(
         }
     }
 
-    if let Some(sum) = distances {
-        let mean = sum.double_value(&[]) / steps as f64;
-        observe(steps, TRAINING, &Measure::Distance.key(), mean, tell);
+    let distance = distances.map(|sum| sum.double_value(&[]) / steps as f64);
+    let distance = distance.filter(|distance| distance.is_finite());
+    if let Some(distance) = distance {
+        observe(steps, TRAINING, &Measure::Distance.key(), distance, tell);
     }
     let mut kept = steps;
     if let Some(best) = &best {
@@ -218,7 +228,10 @@ fn fit(
             ),
         });
     }
-    Ok(Ok(kept))
+    Ok(Ok(Trained {
+        step: kept,
+        distance: distance.is_some(),
+    }))
 }
 
 /// The model with the lowest loss on the selecting portion so far.
@@ -297,12 +310,12 @@ fn before_training(job: &Job, task: &Task) -> Result<BTreeMap<String, Tensor>> {
         .collect()
 }
 
-/// The final measurements, of the weights of update `step`.
+/// The final measurements. What has no finite value is told as well, so that no run is lost for it.
 fn measure(
     job: &Job,
     task: &Task,
     before: &BTreeMap<String, Tensor>,
-    step: u64,
+    Trained { step, distance }: Trained,
     tell: &mut dyn FnMut(Event),
 ) -> Result<()> {
     let mut evaluated: BTreeMap<&str, Scores> = BTreeMap::new();
@@ -325,10 +338,19 @@ fn measure(
                 let after = measure::states(task, on)?;
                 measure::linear_cka(&before[on], &after, measure.cka.centred)
             }
-            // Told at the end of training.
-            Measure::Distance => continue,
+            // Training tells it, if the method has one.
+            Measure::Distance if distance => continue,
+            Measure::Distance => f64::NAN,
         };
-        observe(step, on, &wanted.measure.key(), value, tell);
+        let metric = wanted.measure.key();
+        if value.is_finite() {
+            observe(step, on, &metric, value, tell);
+        } else {
+            tell(Event::NoValue {
+                on: on.into(),
+                metric,
+            });
+        }
     }
     Ok(())
 }
@@ -342,178 +364,6 @@ fn observe(step: u64, on: &str, metric: &str, value: f64, tell: &mut dyn FnMut(E
             metric: metric.into(),
             value,
         }));
-    }
-}
-
-/// The network that the run starts from.
-fn network(job: &Job, device: Device, tell: &mut dyn FnMut(Event)) -> Result<Network> {
-    let spec = &job.spec;
-    let classes = match &spec.input {
-        Input::Images(input) => input.classes,
-        Input::SentencePairs(input) => input.classes,
-        Input::TextBlocks(_) => None,
-    };
-    let mut network = Network::new(
-        &config(job, &spec.model)?,
-        classes.map(|classes| classes as i64),
-        derive(&spec.id(), "weights"),
-        device,
-    )?;
-    if spec
-        .training
-        .as_ref()
-        .is_some_and(|training| training.activation_checkpointing)
-    {
-        network.set_activations(Activations::Recomputed);
-    }
-    let loaded = match &spec.model {
-        ModelSpec::Config(_) => return Ok(network),
-        ModelSpec::Folder { sha256 } => network.load(&folder(job, sha256)?, Head::Fresh)?,
-        ModelSpec::Hub(hub) => network.load(&fetched(job, hub)?, Head::Fresh)?,
-        ModelSpec::Stage(_) => {
-            let stage = job.stage.as_ref();
-            let stage = stage.context("the job names no weights of the stage it starts from")?;
-            network.load(&weights_file(stage), Head::Fresh)?
-        }
-    };
-    for (what, names) in [
-        ("newly initialised", loaded.newly_initialised),
-        ("skipped", loaded.skipped),
-    ] {
-        if !names.is_empty() {
-            tell(Event::Note {
-                text: format!("{what}: {}", names.join(", ")),
-            });
-        }
-    }
-    Ok(network)
-}
-
-/// The configuration of the network, through any number of stages.
-fn config(job: &Job, model: &ModelSpec) -> Result<ModelConfig> {
-    let folder = match model {
-        ModelSpec::Config(config) => return Ok(config.clone()),
-        ModelSpec::Stage(stage) => return config(job, &stage.model),
-        ModelSpec::Folder { sha256 } => folder(job, sha256)?,
-        ModelSpec::Hub(hub) => fetched(job, hub)?,
-    };
-    let path = folder.join("config.json");
-    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    serde_json::from_str(&text).with_context(|| path.display().to_string())
-}
-
-/// `network` on the data of the run.
-fn task(job: &Job, network: Network, device: Device, tell: &mut dyn FnMut(Event)) -> Result<Task> {
-    let spec = &job.spec;
-    let data = source(job, &spec.data)?;
-    let tokenizer = match (&spec.input, &spec.tokenizer) {
-        (Input::Images(_), _) => None,
-        (_, Some(tokenizer)) => Some(source(job, tokenizer)?),
-        (_, None) => tokenizer_of(job, &spec.model)?,
-    };
-    let measured = job
-        .measurements
-        .iter()
-        .filter(|wanted| wanted.measure != Measure::Distance)
-        .map(|wanted| &wanted.on);
-    let portions: Vec<String> = measured.chain(&spec.select).cloned().collect();
-    let source = Source {
-        folder: &data,
-        tokenizer: tokenizer.as_deref(),
-        cache: &job.cache.as_ref().map_or_else(Cache::forgetful, Cache::at),
-    };
-    let (train, portions) = open(
-        source,
-        &spec.input,
-        &network,
-        &spec.id(),
-        &spec.train,
-        &portions,
-        &mut |progress| prepare(progress, tell),
-    )?;
-    let precision = spec
-        .training
-        .as_ref()
-        .map_or(Precision::Float32, |training| training.precision);
-    let noise_at = match &spec.method {
-        MethodEntry::Trained(method) => method.vit_noise_at(),
-        MethodEntry::Untrained(_) => methods::VitNoiseAt::default(),
-    };
-    Ok(Task::new(
-        network,
-        &spec.input,
-        train,
-        portions,
-        precision,
-        device,
-        noise_at,
-    ))
-}
-
-/// Tells how far the preparation of data is.
-fn prepare(progress: Progress, tell: &mut dyn FnMut(Event)) {
-    tell(match progress {
-        Progress::At {
-            label, done, total, ..
-        } => Event::Preparing {
-            what: label.into(),
-            done,
-            total,
-        },
-        Progress::Note(text) => Event::Note { text: text.into() },
-    });
-}
-
-/// Where the tokenizer of a model lies, through any number of stages; a configuration alone has none.
-fn tokenizer_of(job: &Job, model: &ModelSpec) -> Result<Option<PathBuf>> {
-    match model {
-        ModelSpec::Hub(hub) => fetched(job, hub).map(Some),
-        ModelSpec::Folder { sha256 } => folder(job, sha256).map(Some),
-        ModelSpec::Stage(stage) => match &stage.tokenizer {
-            Some(tokenizer) => source(job, tokenizer).map(Some),
-            None => tokenizer_of(job, &stage.model),
-        },
-        ModelSpec::Config(_) => Ok(None),
-    }
-}
-
-fn source(job: &Job, data: &DataSpec) -> Result<PathBuf> {
-    match data {
-        DataSpec::Folder { sha256 } => folder(job, sha256),
-        DataSpec::Hub(hub) => fetched(job, hub),
-    }
-}
-
-/// The local folder with the content `sha256`, which is checked.
-fn folder(job: &Job, sha256: &str) -> Result<PathBuf> {
-    let path = job
-        .folders
-        .get(sha256)
-        .with_context(|| format!("the job does not say where the folder {sha256} lies"))?;
-    let found = sha256_of_folder(path)?;
-    ensure!(
-        found == sha256,
-        "{}: expected content with SHA-256 {sha256}, found {found}",
-        path.display()
-    );
-    Ok(path.clone())
-}
-
-/// The local copy of a repository of the hub, which was verified when it was fetched.
-fn fetched(job: &Job, hub: &Hub) -> Result<PathBuf> {
-    let key = folder_key(hub);
-    let path = job.folders.get(&key);
-    Ok(path
-        .with_context(|| format!("the job does not say where {key} lies"))?
-        .clone())
-}
-
-/// A folder of a finished run stands for the weights in it.
-fn weights_file(path: &Path) -> PathBuf {
-    if path.is_dir() {
-        path.join("model.safetensors")
-    } else {
-        path.into()
     }
 }
 

@@ -4,5 +4,6 @@ pub mod bench;
 pub mod machine;
 pub mod measure;
 pub mod models;
+mod ready;
 pub mod tasks;
 pub mod train;

@@ -354,6 +354,7 @@ tables:
             environment: Environment::default(),
             seconds: 1.0,
             observations,
+            no_value: Default::default(),
         };
         records.insert(run_spec(&suite, "a", "SGD", seed).id(), record);
     }
@@ -554,6 +555,7 @@ fn a_claim_is_undecided_until_ours_has_its_numbers_and_then_follows_them() {
                 environment: Environment::default(),
                 seconds: 1.0,
                 observations: vec![seen],
+                no_value: Default::default(),
             };
             records.insert(run_spec(&suite, "p", method, seed).id(), record);
         }

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use harness::plan::{Plan, RunId, expand};
+use harness::plan::{Plan, RunId, RunSpec, expand};
 use harness::suite;
+use serde_json::json;
 
 const SMOKE: &str = include_str!("../suites/smoke.yaml");
 
@@ -110,4 +111,32 @@ fn a_stage_is_planned_once_before_the_runs_that_start_from_it() {
             assert!(i > first);
         }
     }
+}
+
+#[test]
+fn a_text_is_made_into_tokens_by_the_task_or_else_by_the_model_through_any_number_of_stages() {
+    let hub = |name: &str| json!({"hub": {"hub": name, "revision": "0".repeat(40)}});
+    let spec = |model, tokenizer| -> RunSpec {
+        let mut spec = json!({
+            "model": model, "data": {"folder": {"sha256": "00"}}, "input": {"text_blocks": {"length": 8}},
+            "train": [], "select": null, "training": null, "method": {"method": "untrained"}, "seed": 0,
+        });
+        if let Some(tokenizer) = tokenizer {
+            spec["tokenizer"] = tokenizer;
+        }
+        serde_json::from_value(spec).unwrap()
+    };
+    let key = |spec: &RunSpec| spec.tokenizer_source().map(|source| source.key());
+    let at = |name: &str| Some(format!("{name}@{}", "0".repeat(40)));
+    let config = json!({"config": {"model_type": "gpt2"}});
+    assert_eq!(key(&spec(hub("a/model"), None)), at("a/model"));
+    assert_eq!(
+        key(&spec(hub("a/model"), Some(hub("a/words")))),
+        at("a/words")
+    );
+    assert_eq!(key(&spec(config.clone(), None)), None);
+    let first = spec(config, Some(hub("a/words")));
+    let second = spec(json!({"stage": first}), None);
+    let third = spec(json!({"stage": second}), None);
+    assert_eq!(key(&third), at("a/words"));
 }

@@ -121,6 +121,7 @@ fn records(suite: &Suite) -> BTreeMap<RunId, RunRecord> {
             environment,
             seconds: 10.0,
             observations,
+            no_value: Default::default(),
         };
         records.insert(run_spec(suite, "digits", method, seed).id(), record);
     };

@@ -573,3 +573,20 @@ fn slots_are_read_as_they_are_written() {
         assert!(slots(wrong).is_err(), "{wrong}");
     }
 }
+
+#[test]
+fn a_measurement_without_a_finite_value_costs_no_run_and_is_not_made_again() {
+    let place = Place::new("no-value");
+    place.write(
+        "mode",
+        r#"started; echo '{"event":"no_value","on":"test","metric":"accuracy"}'; finished completed"#,
+    );
+    let plan = plan(1);
+    let summary = place.schedule(&plan);
+    assert_eq!(summary.done, [plan.runs[0].id.clone()]);
+    let record = place.store().record(&plan.runs[0].id).unwrap().unwrap();
+    assert_eq!(record.outcome, Outcome::Completed);
+    assert_eq!(record.value("test", "accuracy"), None);
+    let again = place.schedule(&plan);
+    assert_eq!(again.already, [plan.runs[0].id.clone()]);
+}

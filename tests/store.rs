@@ -37,6 +37,7 @@ fn record() -> RunRecord {
             seen(10, "loss", 1.0 / 3.0),
             seen(10, "accuracy", 97.5),
         ],
+        no_value: [("test".to_string(), "perplexity".to_string())].into(),
     }
 }
 

@@ -45,6 +45,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
             "machine",
             "measure",
             "models",
+            "ready",
             "tasks",
             "train",
             "optim",

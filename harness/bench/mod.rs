@@ -84,6 +84,9 @@ pub struct Size {
     /// Tokens of a block or pair
     #[arg(long, value_parser = clap::value_parser!(i64).range(2..))]
     pub length: Option<i64>,
+    /// Compute the inside of every block again in the backward pass
+    #[arg(long)]
+    pub recompute: bool,
 }
 
 struct Built {
@@ -146,8 +149,12 @@ impl Built {
             ),
         };
         let config = serde_json::from_value(config)?;
+        let mut network = models::Network::new(&config, None, 2, Device::Cpu)?;
+        if size.recompute {
+            network.set_activations(models::Activations::Recomputed);
+        }
         Ok(Built {
-            network: models::Network::new(&config, None, 2, Device::Cpu)?,
+            network,
             input,
             labels,
         })
@@ -273,6 +280,7 @@ fn peak_of(network: Network, size: Size, method: &str) -> Result<u64> {
     let output = Command::new(program)
         .args(["peak", &network.name(), method])
         .args(words.flatten())
+        .args(size.recompute.then_some("--recompute"))
         .output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     text.trim().parse().with_context(|| {

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{Exit, fetch, print_json};
 use crate::count::{Count, CountRequest, TextToCount, ToCount};
 use crate::hub::Reach;
-use crate::plan::{DataSpec, ModelSpec, Plan, RunSpec, expand, folder_key};
+use crate::plan::{DataSpec, Plan, expand};
 use crate::schedule::{Control, worker_path};
 use crate::suite::{Input, Suite, TRAINING};
 
@@ -61,7 +61,12 @@ fn asked(plan: &Plan, folders: &BTreeMap<String, PathBuf>) -> Result<Vec<Asked>>
         let text = match &spec.input {
             Input::TextBlocks(input) => Some(TextToCount {
                 column: input.text.clone(),
-                tokenizer: tokenizer(folders, spec)?,
+                tokenizer: place(
+                    folders,
+                    &spec
+                        .tokenizer_source()
+                        .context("neither the model nor the task names a tokenizer")?,
+                )?,
             }),
             _ => None,
         };
@@ -85,30 +90,9 @@ fn asked(plan: &Plan, folders: &BTreeMap<String, PathBuf>) -> Result<Vec<Asked>>
 }
 
 fn place(folders: &BTreeMap<String, PathBuf>, data: &DataSpec) -> Result<PathBuf> {
-    let key = match data {
-        DataSpec::Folder { sha256 } => sha256.clone(),
-        DataSpec::Hub(hub) => folder_key(hub),
-    };
+    let key = data.key();
     let found = folders.get(&key).cloned();
     found.with_context(|| format!("{key} is not on this machine"))
-}
-
-/// Where the tokenizer of a run lies: its own, or the model's, through any number of stages.
-fn tokenizer(folders: &BTreeMap<String, PathBuf>, spec: &RunSpec) -> Result<PathBuf> {
-    if let Some(tokenizer) = &spec.tokenizer {
-        return place(folders, tokenizer);
-    }
-    match &spec.model {
-        ModelSpec::Hub(hub) => place(folders, &DataSpec::Hub(hub.clone())),
-        ModelSpec::Folder { sha256 } => place(
-            folders,
-            &DataSpec::Folder {
-                sha256: sha256.clone(),
-            },
-        ),
-        ModelSpec::Stage(stage) => tokenizer(folders, stage),
-        ModelSpec::Config(_) => anyhow::bail!("neither the model nor the task names a tokenizer"),
-    }
 }
 
 /// Only the worker reads data, so it is what counts them.

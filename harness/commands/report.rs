@@ -154,6 +154,7 @@ pub fn records(plan: &Plan, store: &Store) -> anyhow::Result<BTreeMap<RunId, Run
                 environment,
                 seconds: failed.seconds,
                 observations: Vec::new(),
+                no_value: Default::default(),
             };
             records.insert(id, record);
         }

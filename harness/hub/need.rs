@@ -119,9 +119,12 @@ pub fn needs<'a>(runs: impl IntoIterator<Item = &'a PlannedRun>) -> Result<Vec<N
         if let ModelSpec::Hub(hub) = model {
             found.entry(Repository::new(Kind::Model, hub)?).or_default();
         }
-        if let Some(DataSpec::Hub(hub)) = &run.spec.tokenizer {
+        // A model's repository brings its own tokenizer.
+        if let Some(DataSpec::Hub(hub)) = run.spec.tokenizer_source()
+            && !matches!(model, ModelSpec::Hub(model) if *model == hub)
+        {
             found
-                .entry(Repository::new(Kind::Tokenizer, hub)?)
+                .entry(Repository::new(Kind::Tokenizer, &hub)?)
                 .or_default();
         }
         if let DataSpec::Hub(hub) = &run.spec.data {

@@ -3,7 +3,7 @@
 mod cka;
 mod sharpness;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::tasks::{Batch, Examples, Score, Task};
 use harness::suite::PerplexityWeighting;
@@ -74,6 +74,7 @@ fn for_each_batch(
     mut body: impl FnMut(&[usize], Batch) -> Result<()>,
 ) -> Result<()> {
     let examples = task.portion(portion)?.clone();
+    ensure!(!examples.is_empty(), "portion `{portion}` holds no example");
     let batches = batches(examples.as_ref());
     let prepared = crate::tasks::ahead(2, batches.into_iter(), move |places: Vec<usize>| {
         let batch = examples.batch(&places, None)?;

@@ -3,6 +3,7 @@
 //! No worker outlives its supervisor: the kernel ends it when the slot's thread ends, and so does the end of its
 //! standard input. Nothing a worker started outlives the worker: they are one process group.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -29,6 +30,7 @@ const POLL: Duration = Duration::from_millis(10);
 pub(super) struct Heard {
     pub(super) environment: Option<Environment>,
     pub(super) observations: Vec<Observation>,
+    pub(super) no_value: BTreeSet<(String, String)>,
     outcome: Option<Outcome>,
     /// Why we ended it.
     fault: Option<String>,
@@ -178,6 +180,10 @@ fn hear(event: &Event, log: &File, heard: &mut Heard) -> io::Result<()> {
         }
         Event::Preparing { .. } | Event::Progress { .. } => {}
         Event::Observed(observation) => heard.observations.push(observation.clone()),
+        Event::NoValue { on, metric } => {
+            note(log, &format!("{metric} on {on} has no finite value"))?;
+            heard.no_value.insert((on.clone(), metric.clone()));
+        }
         Event::Note { text } => note(log, text)?,
         Event::Finished(outcome) => heard.outcome = Some(outcome.clone()),
     }

@@ -129,6 +129,7 @@ fn attempt_run(
         environment,
         seconds,
         observations: heard.observations,
+        no_value: heard.no_value,
     };
     if outcome == Outcome::Completed {
         let missing: Vec<String> = attempt

@@ -1,5 +1,6 @@
 //! One attempt at a run: a folder of its own that becomes the run, becomes a failure, or goes.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 
-use super::{FAILED, FailedAttempt, Lease, MODEL, RUNNING, Store, TrainingLog, Work};
+use super::{CONFIG, FAILED, FailedAttempt, Lease, MODEL, RUNNING, Store, TrainingLog, Work};
 use super::{files, training_log};
 use crate::event::{Environment, Outcome, RunRecord};
 use crate::plan::PlannedRun;
@@ -41,8 +42,8 @@ impl Store {
             .make(RUNNING)?
             .join(format!("{}.{pid}.{count}", run.id));
         let name = format!("{pid}.{count}.{}", since.as_nanos());
-        // An attempt of a process of the same number, in a life before this one.
-        remove(&folder).with_context(|| folder.display().to_string())?;
+        // A supervisor that died a moment ago may have held the lease when leftovers were cleared.
+        self.clear(&lease, &run.id)?;
         fs::create_dir(&folder).with_context(|| folder.display().to_string())?;
         let attempt = Attempt {
             store: self.clone(),
@@ -106,7 +107,7 @@ impl Attempt {
             _ => &self.run.measurements,
         };
         let keys = wanted.iter().map(|wanted| wanted.key());
-        keys.filter(|(on, metric)| record.value(on, metric).is_none())
+        keys.filter(|key| record.value(&key.0, &key.1).is_none() && !record.no_value.contains(key))
             .collect()
     }
 
@@ -160,6 +161,7 @@ impl Attempt {
             files::read_record(place, id)?.with_context(|| format!("run {id} is gone"))?;
         let mut keys = self.missing(&RunRecord {
             observations: Vec::new(),
+            no_value: BTreeSet::new(),
             ..record.clone()
         });
         keys.dedup();
@@ -169,6 +171,9 @@ impl Attempt {
                 .into_iter()
                 .filter(|seen| new(&seen.on, &seen.metric)),
         );
+        record
+            .no_value
+            .extend(now.no_value.into_iter().filter(|key| keys.contains(key)));
         record.seconds += now.seconds;
         let mut log = fs::read(place.join(LOG)).unwrap_or_default();
         let names: Vec<String> = keys
@@ -184,7 +189,13 @@ impl Attempt {
         log.extend(fs::read(self.folder.join(LOG)).unwrap_or_default());
         fs::write(self.folder.join(LOG), log)
             .with_context(|| self.folder.join(LOG).display().to_string())?;
-        self.take_over(place, MODEL)?;
+        // A network that was never trained left nothing.
+        for name in [MODEL, CONFIG]
+            .into_iter()
+            .filter(|name| place.join(name).is_file())
+        {
+            self.take_over(place, name)?;
+        }
         for entry in fs::read_dir(place).with_context(|| place.display().to_string())? {
             let name = entry?.file_name();
             if let Some(name) = name.to_str().filter(|name| training_log::is_part(name)) {

@@ -24,8 +24,8 @@ const FAILURE: &str = "outcome.json";
 pub(super) struct Metrics {
     pub(super) outcome: Outcome,
     pub(super) seconds: f64,
-    /// The final value by portion and metric.
-    values: BTreeMap<String, BTreeMap<String, f64>>,
+    /// The final value by portion and metric; null where it was measured and has none.
+    values: BTreeMap<String, BTreeMap<String, Option<f64>>>,
 }
 
 impl Metrics {
@@ -62,12 +62,16 @@ pub(super) fn write_spec(folder: &Path, spec: &RunSpec) -> Result<()> {
 }
 
 pub(super) fn write_record(folder: &Path, id: &RunId, record: &RunRecord) -> Result<()> {
-    let mut values: BTreeMap<String, BTreeMap<String, f64>> = BTreeMap::new();
+    let mut values: BTreeMap<String, BTreeMap<String, Option<f64>>> = BTreeMap::new();
+    let mut put = |on: &str, metric: &str, value| {
+        let metrics = values.entry(on.into()).or_default();
+        metrics.insert(metric.into(), value);
+    };
+    for (on, metric) in &record.no_value {
+        put(on, metric, None);
+    }
     for seen in &record.observations {
-        values
-            .entry(seen.on.clone())
-            .or_default()
-            .insert(seen.metric.clone(), seen.value);
+        put(&seen.on, &seen.metric, Some(seen.value));
     }
     let metrics = Metrics {
         outcome: record.outcome.clone(),
@@ -102,7 +106,12 @@ pub(super) fn read_record(folder: &Path, id: &RunId) -> Result<Option<RunRecord>
     let path = folder.join(OBSERVATIONS);
     let observations =
         read_observations(&path, id).with_context(|| format!("{} is damaged", path.display()))?;
+    let no_value = metrics.values.iter().flat_map(|(on, metrics)| {
+        let without = metrics.iter().filter(|(_, value)| value.is_none());
+        without.map(|(metric, _)| (on.clone(), metric.clone()))
+    });
     Ok(Some(RunRecord {
+        no_value: no_value.collect(),
         outcome: metrics.outcome,
         environment,
         seconds: metrics.seconds,

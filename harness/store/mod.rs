@@ -7,7 +7,7 @@
 //!     observations.parquet   everything it observed: run, step, on, metric, value
 //!     environment.json       where it ran
 //!     log.txt                what it said besides
-//!     model.safetensors      its final weights
+//!     model.safetensors      its final weights, which `config.json` beside them makes a network again
 //!     training.parquet       how its training went: a row for every look at the loss
 //!     events.out.tfevents.*  the same and every observation, for TensorBoard
 //! STORE/.failed/<run id>/    the latest attempt at a run that failed: spec.yaml, job.json, outcome.json, log.txt,
@@ -26,7 +26,7 @@ mod tensorboard;
 mod together;
 mod training_log;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -47,6 +47,7 @@ const RUNNING: &str = ".running";
 const FAILED: &str = ".failed";
 const LEASES: &str = ".leases";
 const MODEL: &str = "model.safetensors";
+const CONFIG: &str = "config.json";
 
 /// A folder of runs.
 #[derive(Clone, Debug)]
@@ -172,20 +173,35 @@ impl Store {
 
     /// Removes what supervisors left behind that ended in the middle of an attempt.
     pub fn clear_leftovers(&self) -> Result<()> {
-        let Ok(entries) = fs::read_dir(self.dir.join(RUNNING)) else {
-            return Ok(());
-        };
-        for entry in entries {
-            let entry = entry?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let id = RunId(name.split('.').next().unwrap_or_default().to_string());
-            // Who holds the lease owns the folder.
-            if let Some(_lease) = self.lease(&id)? {
-                attempt::remove(&entry.path())
-                    .with_context(|| entry.path().display().to_string())?;
+        let ids: BTreeSet<RunId> = self.attempts()?.into_iter().map(|(id, _)| id).collect();
+        for id in ids {
+            if let Some(lease) = self.lease(&id)? {
+                self.clear(&lease, &id)?;
             }
         }
         Ok(())
+    }
+
+    /// Removes what earlier attempts at a run left behind. Who holds the lease owns their folders.
+    fn clear(&self, _lease: &Lease, id: &RunId) -> Result<()> {
+        for (_, folder) in self.attempts()?.iter().filter(|(of, _)| of == id) {
+            attempt::remove(folder).with_context(|| folder.display().to_string())?;
+        }
+        Ok(())
+    }
+
+    /// The folders of attempts, with the runs they are at.
+    fn attempts(&self) -> Result<Vec<(RunId, PathBuf)>> {
+        let Ok(entries) = fs::read_dir(self.dir.join(RUNNING)) else {
+            return Ok(Vec::new());
+        };
+        let attempt = |entry: std::io::Result<fs::DirEntry>| {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let id = RunId(name.split('.').next().unwrap_or_default().to_string());
+            Ok((id, entry.path()))
+        };
+        entries.map(attempt).collect()
     }
 
     /// One of the store's own folders.

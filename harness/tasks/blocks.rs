@@ -174,21 +174,6 @@ impl Blocks {
         let start = block * self.length;
         ids.part(start, ids.len().min(start + self.length))
     }
-
-    /// The blocks at `places`, `[block, token]`; they must be equally long.
-    pub fn batch(&self, places: &[i64]) -> Vec<i64> {
-        let mut out = Vec::with_capacity(places.len() * self.length);
-        for (done, &place) in places.iter().enumerate() {
-            let block = self.block(place as usize);
-            assert_eq!(
-                out.len(),
-                done * block.len(),
-                "blocks of a batch are equally long"
-            );
-            block.append_to(&mut out);
-        }
-        out
-    }
 }
 
 /// Whether ids are stored in two bytes.
@@ -230,7 +215,7 @@ struct Reading {
 /// Tokenizes a portion, giving `each` the ids piece by piece with the bytes of its files read so far.
 ///
 /// One thread reads, rayon's threads tokenize; a bounded part of the text is in memory.
-pub(super) fn tokenized(
+fn tokenized(
     portion: &Portion,
     column: &str,
     tokenizer: &Tokenizer,

@@ -1,10 +1,9 @@
 //! How large a portion is: the figures that papers print in their tables of data sets.
 
 use harness::count::{Count, CountRequest, ToCount};
-use serde::Serialize;
 
-use super::blocks::{Tokens, tokenized};
-use super::cache::{Cache, Progress, Tell, Unit};
+use super::blocks::Tokens;
+use super::cache::Cache;
 use super::error::DataError;
 use super::portion::Portion;
 use super::tokenizer::Tokenizer;
@@ -45,52 +44,4 @@ pub fn rows(portion: &Portion) -> Result<u64, DataError> {
         std::ops::ControlFlow::Continue(())
     })?;
     Ok(rows)
-}
-
-/// What a portion of text holds; white space around documents does not count.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct TextCount {
-    /// Documents.
-    pub documents: u64,
-    /// Documents that are not empty.
-    pub non_empty: u64,
-    /// Characters, without the newlines that join documents.
-    pub characters: u64,
-    /// Bytes of UTF-8, without those newlines.
-    pub bytes: u64,
-    /// Tokens of the documents joined with newlines, as [blocks](super::blocks) have them; none without a tokenizer.
-    pub tokens: Option<u64>,
-}
-
-/// Counts the text of `portion`, in `column` where it is Parquet.
-pub fn text(
-    portion: &Portion,
-    column: &str,
-    tokenizer: Option<&Tokenizer>,
-    tell: &mut Tell,
-) -> Result<TextCount, DataError> {
-    let mut count = TextCount::default();
-    portion.documents(column, |document, _| {
-        count.documents += 1;
-        count.non_empty += u64::from(!document.is_empty());
-        count.characters += document.chars().count() as u64;
-        count.bytes += document.len() as u64;
-        std::ops::ControlFlow::Continue(())
-    })?;
-    if let Some(tokenizer) = tokenizer {
-        let total = Some(portion.size()?);
-        let mut tokens = 0;
-        tokenized(portion, column, tokenizer, &mut |ids, done| {
-            tokens += ids.len() as u64;
-            tell(Progress::At {
-                label: &portion.name,
-                done,
-                total,
-                unit: Unit::Bytes,
-            });
-            Ok(())
-        })?;
-        count.tokens = Some(tokens);
-    }
-    Ok(count)
 }

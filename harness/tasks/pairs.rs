@@ -102,14 +102,6 @@ impl Pairs {
         part.labels()[place]
     }
 
-    /// All places, the longest pairs first and equally long ones in their order: batches of an evaluation in this
-    /// order need little filling up.
-    pub fn by_length(&self) -> Vec<i64> {
-        let mut places: Vec<i64> = (0..self.len() as i64).collect();
-        places.sort_by_key(|&place| std::cmp::Reverse(self.length(place as usize)));
-        places
-    }
-
     /// The pairs at `places`, filled up with `pad` to the longest of them.
     pub fn batch(&self, places: &[i64], pad: u32) -> PairBatch {
         let lengths = places.iter().map(|&place| self.length(place as usize));

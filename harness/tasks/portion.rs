@@ -26,7 +26,6 @@ pub struct Portion {
     pub name: String,
     folder: PathBuf,
     files: PortionFiles,
-    hashes: Option<Vec<String>>,
 }
 
 impl Portion {
@@ -42,15 +41,7 @@ impl Portion {
             name: name.into(),
             folder: folder.into(),
             files,
-            hashes: None,
         })
-    }
-
-    /// The same portion, with the SHA-256 of each of its files already known, in the order of [`paths`](Self::paths).
-    pub fn with_hashes(mut self, hashes: Vec<String>) -> Self {
-        assert_eq!(hashes.len(), self.paths().len(), "a hash for each file");
-        self.hashes = Some(hashes);
-        self
     }
 
     /// The files to read, in their order.
@@ -61,14 +52,14 @@ impl Portion {
 
     /// What the portion holds, as part of a cache's key: the SHA-256 of each file, and the member of an archive.
     pub fn content(&self) -> Result<Vec<String>, DataError> {
-        let mut content = match &self.hashes {
-            Some(hashes) => hashes.clone(),
-            None => self
-                .paths()
-                .iter()
-                .map(|path| sha256_of_file(path).map_err(DataError::io(path)))
-                .collect::<Result<_, _>>()?,
-        };
+        let mut content: Vec<String> = self
+            .paths()
+            .iter()
+            .map(|path| match hash_of_blob(path) {
+                Some(hash) => Ok(hash),
+                None => sha256_of_file(path).map_err(DataError::io(path)),
+            })
+            .collect::<Result<_, _>>()?;
         if let PortionFiles::Archived { member, .. } = &self.files {
             content.push(member.clone());
         }
@@ -190,6 +181,16 @@ impl Portion {
             }
         }
     }
+}
+
+/// The SHA-256 of a large file of the hub's cache: a link to a blob that bears it as its name, verified when it came, so
+/// that gigabytes need not be read again to know it.
+fn hash_of_blob(path: &Path) -> Option<String> {
+    let blob = fs::read_link(path).ok()?;
+    let folder = blob.parent()?.file_name()?;
+    let name = blob.file_name()?.to_str()?;
+    let is_hash = name.len() == 64 && name.bytes().all(|digit| digit.is_ascii_hexdigit());
+    (folder == "blobs" && is_hash).then(|| name.to_string())
 }
 
 /// Columns of a row group.

@@ -89,15 +89,18 @@ pub struct SharpnessMeasure {
 pub struct SharpnessKnobs {
     /// Half-width of the box, relative to |theta| + 1.
     #[serde(default = "SharpnessKnobs::epsilon")]
+    #[schemars(range(min = 0.0))]
     pub epsilon: f64,
     /// Step size of the ascent.
     #[serde(default = "SharpnessKnobs::lr")]
     pub lr: f64,
     /// Examples per batch.
     #[serde(default = "SharpnessKnobs::batch")]
+    #[schemars(range(min = 1))]
     pub batch: u64,
     /// Batches per ascent step.
     #[serde(default = "SharpnessKnobs::accumulation")]
+    #[schemars(range(min = 1))]
     pub accumulation: u64,
     /// Whether those batches' gradients are summed or averaged.
     #[serde(default)]
