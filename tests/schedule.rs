@@ -89,7 +89,12 @@ impl Place {
     }
 
     pub fn store(&self) -> Store {
-        Store::open(self.0.join("store")).expect("a store")
+        let store = Store::open(self.0.join("store")).expect("a store");
+        // Where a test waits for a supervisor that is asleep.
+        match fs::read_to_string(self.0.join("patience")) {
+            Ok(millis) => store.with_patience(Duration::from_millis(millis.parse().expect("ms"))),
+            Err(_) => store,
+        }
     }
 
     fn schedule(&self, plan: &Plan) -> Summary {
@@ -383,6 +388,32 @@ fn two_supervisors_share_the_work_and_do_each_run_once() {
             .count(),
         0
     );
+}
+
+#[test]
+fn a_supervisor_that_wakes_up_finds_its_run_taken_and_lets_it_go() {
+    let (place, plan) = (Place::new("asleep"), plan(1));
+    place.write("patience", "1500");
+    place.write(
+        "mode",
+        "until [ -f \"$dir/go\" ]; do sleep 0.05; done; seed=8; completed",
+    );
+    let mut supervisor = place.supervisor(1);
+    wait_until("the run has begun", || place.numbers("starts") == [1]);
+    signal(&supervisor, libc::SIGSTOP);
+    place.write("mode.1", "completed");
+    assert_eq!(place.schedule(&plan).done, ids(&plan));
+    place.write("go", "");
+    signal(&supervisor, libc::SIGCONT);
+    assert!(supervisor.wait().expect("its end").success());
+    assert_eq!(place.summary(supervisor.id()).already, ids(&plan));
+    assert_eq!(place.numbers("starts"), [1, 1]);
+    let id = &plan.runs[0].id;
+    let record = place.store().record(id).expect("readable").expect("done");
+    assert_eq!(record.value("test", "accuracy"), Some(91.1));
+    assert!(!place.store().is_leased(id));
+    assert!(!place.0.join("store/.failed").join(&id.0).exists());
+    assert_eq!(place.running(), 0);
 }
 
 #[test]

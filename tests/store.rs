@@ -2,6 +2,9 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use harness::event::{Environment, Observation, Outcome, RunRecord};
 use harness::plan::{PlannedRun, RunSpec};
@@ -145,6 +148,106 @@ fn a_lease_is_one_supervisors() {
     drop(lease);
     assert!(!store.is_leased(&id));
     assert!(store.lease(&id).expect("an answer").is_some());
+}
+
+/// Writes the lease of a process that says it is `pid` in `realm`.
+fn foreign_lease(store: &Store, run: &PlannedRun, pid: u32, realm: &str) {
+    let folder = store.dir().join(".leases");
+    fs::create_dir_all(&folder).expect("a folder");
+    let holder =
+        json!({"host": "elsewhere", "pid": pid, "realm": realm, "start": 1, "nonce": "00"});
+    fs::write(folder.join(&run.id.0), format!("{holder}\n")).expect("room");
+}
+
+fn leases(store: &Store) -> usize {
+    fs::read_dir(store.dir().join(".leases"))
+        .expect("a folder")
+        .count()
+}
+
+#[test]
+fn the_lease_of_a_process_that_ended_on_this_machine_is_free_at_once() {
+    let (store, run) = (store("ended"), planned(1));
+    let mut child = Command::new("true").spawn().expect("a process");
+    child.wait().expect("its end");
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("linux");
+    let namespace = fs::read_link("/proc/self/ns/pid").expect("linux");
+    let realm = format!("{} {}", boot.trim(), namespace.display());
+    foreign_lease(&store, &run, child.id(), &realm);
+    assert!(!store.is_leased(&run.id));
+    let lease = store.lease(&run.id).expect("an answer");
+    assert!(lease.is_some());
+    assert!(store.is_leased(&run.id));
+    drop(lease);
+    assert_eq!(leases(&store), 0);
+    // The same number in another container or on another machine says nothing.
+    foreign_lease(&store, &run, child.id(), "another boot pid:[1]");
+    assert!(store.lease(&run.id).expect("an answer").is_none());
+}
+
+#[test]
+fn of_many_that_find_a_holder_gone_one_at_a_time_takes_over() {
+    let (store, run) = (store("gone"), planned(1));
+    foreign_lease(&store, &run, 1, "another boot pid:[1]");
+    let dir = store.dir();
+    let (inside, took) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                // Each looks by itself, as another process would.
+                let store = Store::open(dir).expect("a store");
+                let store = store.with_patience(Duration::from_secs(3));
+                for _ in 0..5 {
+                    let lease = loop {
+                        match store.lease(&run.id).expect("an answer") {
+                            Some(lease) => break lease,
+                            None => std::thread::sleep(Duration::from_millis(1)),
+                        }
+                    };
+                    assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two have it");
+                    assert!(!lease.is_lost());
+                    took.fetch_add(1, Ordering::SeqCst);
+                    inside.fetch_sub(1, Ordering::SeqCst);
+                }
+            });
+        }
+    });
+    assert_eq!(took.into_inner(), 40);
+    assert_eq!(leases(&store), 0);
+}
+
+#[test]
+fn a_lease_that_was_torn_while_it_was_written_does_not_hold_a_run_for_ever() {
+    let run = planned(1);
+    let store = store("torn").with_patience(Duration::from_millis(200));
+    foreign_lease(&store, &run, 1, "another boot pid:[1]");
+    let path = store.dir().join(".leases").join(&run.id.0);
+    fs::write(&path, "{\"ho").expect("room");
+    assert!(store.lease(&run.id).expect("an answer").is_none());
+    while store.is_leased(&run.id) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    drop(store.lease(&run.id).expect("an answer").expect("free"));
+    assert_eq!(leases(&store), 0);
+}
+
+#[test]
+fn who_lost_his_lease_publishes_nothing() {
+    let (store, run) = (store("lost"), planned(1));
+    let lease = store.lease(&run.id).expect("a lease").expect("free");
+    let attempt = store.begin(lease, &run, Work::Train).expect("an attempt");
+    assert!(!attempt.is_lost());
+    foreign_lease(&store, &run, 1, "another boot pid:[1]");
+    assert!(attempt.is_lost());
+    let error = attempt.finish(record()).expect_err("it is another's");
+    assert!(
+        format!("{error:#}").contains("another supervisor"),
+        "{error:#}"
+    );
+    assert_eq!(store.record(&run.id).expect("readable"), None);
+    drop(attempt);
+    // What is another's stays another's.
+    assert_eq!(leases(&store), 1);
 }
 
 #[test]

@@ -57,6 +57,8 @@ pub struct Setting<'a> {
 enum Said {
     Event(Event),
     Ended(Option<(Outcome, f64, Option<Failure>)>),
+    /// Another supervisor has the run now.
+    Lost,
 }
 
 /// Runs everything of `plan` that is not done, and returns when all has ended or `control` says stop. `tell` is
@@ -278,10 +280,13 @@ impl<'a> Schedule<'a> {
     fn hear(&mut self, slot: usize, run: usize, said: Said) {
         match said {
             Said::Event(event) => self.say(Some(slot), run, What::Event(event)),
+            Said::Lost => {
+                self.free(slot);
+                self.queue.set(run, State::Elsewhere);
+                self.say(Some(slot), run, What::Waiting);
+            }
             Said::Ended(ended) => {
-                if let Some(give) = self.busy.remove(&slot) {
-                    self.idle.push((slot, give));
-                }
+                self.free(slot);
                 match ended {
                     Some((outcome, seconds, failure)) => {
                         self.end(Some(slot), run, outcome, seconds, failure)
@@ -292,6 +297,12 @@ impl<'a> Schedule<'a> {
                     }
                 }
             }
+        }
+    }
+
+    fn free(&mut self, slot: usize) {
+        if let Some(give) = self.busy.remove(&slot) {
+            self.idle.push((slot, give));
         }
     }
 

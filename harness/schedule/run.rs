@@ -47,6 +47,10 @@ pub(super) fn on_slot(
             None,
         )),
     };
+    if !matches!(&ended, Some((outcome, _)) if outcome.is_result()) && attempt.is_lost() {
+        drop(attempt);
+        return say(Said::Lost);
+    }
     let seconds = begun.elapsed().as_secs_f64();
     let ended = ended.map(|(outcome, environment)| {
         if outcome.is_result() {

@@ -76,8 +76,7 @@ impl Progress {
                 self.end(told);
             }
             What::Already | What::Blocked => self.end(told),
-            What::Interrupted => self.idle(told),
-            What::Waiting => {}
+            What::Interrupted | What::Waiting => self.idle(told),
         }
     }
 

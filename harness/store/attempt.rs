@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::{CONFIG, FAILED, FailedAttempt, Lease, MODEL, RUNNING, Store, TrainingLog, Work};
 use super::{files, training_log};
@@ -26,7 +26,7 @@ pub struct Attempt {
     folder: PathBuf,
     name: String,
     // Declared last: the folder goes before the right to it.
-    _lease: Lease,
+    lease: Lease,
 }
 
 impl Store {
@@ -51,7 +51,7 @@ impl Store {
             work,
             folder,
             name,
-            _lease: lease,
+            lease,
         };
         files::write_spec(&attempt.folder, &run.spec)?;
         Ok(attempt)
@@ -62,6 +62,11 @@ impl Attempt {
     /// Where the worker may write.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Whether another supervisor took ours for gone: the run is its business now.
+    pub fn is_lost(&self) -> bool {
+        self.lease.is_lost()
     }
 
     /// What the attempt is to do.
@@ -217,6 +222,11 @@ impl Attempt {
 
     /// Syncs the folder and gives it the name `place`, at once, whether something was there or not.
     fn publish(&self, place: &Path) -> Result<()> {
+        ensure!(
+            !self.is_lost(),
+            "another supervisor has run {} now",
+            self.run.id
+        );
         for entry in fs::read_dir(&self.folder)? {
             let path = entry?.path();
             File::open(&path)

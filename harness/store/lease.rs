@@ -1,65 +1,295 @@
-//! A file lock: one supervisor at a run. The kernel releases it when the process ends, however it ends.
+//! Leases: one supervisor at a run, on file systems without reliable locks and machines without a common clock.
+//!
+//! A lease is a chain of files, none of which is ever overwritten by another. The first is `<run id>`; who takes over
+//! from the holder with nonce `N` creates `<run id>.N`. Both are exclusive creations, which even NFS grants to one
+//! alone, so of several that find a holder gone exactly one succeeds it; and as a nonce never comes back, nobody
+//! succeeds a holder that he did not judge. The holder is the last of the chain. It gives the lease back by succeeding
+//! itself, which nobody else can do from then on, and removing the chain from its first file.
+//!
+//! The holder counts up a number in its file. An observer takes it for gone when the process has ended, where that can
+//! be seen, or when the observer has looked at the same number for [`PATIENCE`] by its own monotonic clock; two clocks
+//! are never compared. A holder that was only asleep finds a successor when it asks [`Lease::is_lost`]. Between its
+//! question and its deed it may fall asleep again; then two publish the run, each atomically, with the same result.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+/// How long a holder that gives no sign of life is waited for.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Signs of life within [`PATIENCE`]: many, so that a slow disk or a busy machine costs nobody a lease.
+const BEATS: u32 = 15;
 
 /// The exclusive right to make an attempt at a run, until dropped.
 #[derive(Debug)]
 pub struct Lease {
-    file: File,
+    /// The first file of the chain.
     path: PathBuf,
+    holder: Holder,
+    /// Dropped, it ends the heartbeat.
+    stop: Option<Sender<()>>,
+    heart: Option<JoinHandle<()>>,
 }
 
-/// The lease at `path`, or none while another has it.
-pub(super) fn take(path: &Path) -> io::Result<Option<Lease>> {
-    loop {
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(error)) => return Err(error),
+/// Who has a lease, as its file says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Holder {
+    /// For people.
+    host: String,
+    pid: u32,
+    /// The kernel's run and the process namespace in which `pid` means something; empty where there are none.
+    realm: String,
+    /// When the process started, in the kernel's ticks: a process number is used again.
+    start: u64,
+    nonce: String,
+}
+
+/// What an observer has seen of leases so far, to tell those that stand still. Clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct Observer {
+    patience: Duration,
+    seen: Arc<Mutex<HashMap<PathBuf, Sight>>>,
+}
+
+/// The last look at a lease.
+#[derive(Debug)]
+struct Sight {
+    text: Vec<u8>,
+    at: Instant,
+    /// How long it was watched unchanged.
+    still: Duration,
+}
+
+/// The end of a chain.
+struct End {
+    path: PathBuf,
+    text: Vec<u8>,
+}
+
+impl Observer {
+    pub(super) fn new(patience: Duration) -> Observer {
+        let seen = Arc::default();
+        Observer { patience, seen }
+    }
+
+    /// The lease at `path`, or none while another has it.
+    pub(super) fn take(&self, path: &Path) -> io::Result<Option<Lease>> {
+        let place = match end(path)? {
+            None => path.to_path_buf(),
+            Some(end) if self.is_gone(path, &end) => successor(path, &end.nonce()),
+            Some(_) => return Ok(None),
+        };
+        let holder = Holder::us();
+        let Some(file) = create(&place, &holder)? else {
+            return Ok(None);
+        };
+        // The chain may have been given back between our look and our entry: then what we entered hangs nowhere.
+        if !is_last(path, &holder.nonce)? {
+            fs::remove_file(&place)?;
+            return Ok(None);
         }
-        // The holder before may have removed the file between our opening and locking it: a lock without a name.
-        if is_at(&file, path)? {
-            return Ok(Some(Lease {
-                file,
-                path: path.into(),
-            }));
+        let (stop, stopped) = mpsc::channel();
+        let every = self.patience / BEATS;
+        let heart = std::thread::spawn(move || beat(&file, every, &stopped));
+        Ok(Some(Lease {
+            path: path.into(),
+            holder,
+            stop: Some(stop),
+            heart: Some(heart),
+        }))
+    }
+
+    /// Whether anybody has the lease at `path`, as far as was seen. A file that cannot be read is somebody's.
+    pub(super) fn is_held(&self, path: &Path) -> bool {
+        match end(path) {
+            Ok(None) => false,
+            Ok(Some(end)) => !self.is_gone(path, &end),
+            Err(_) => true,
         }
+    }
+
+    /// Whether the holder at the end of the chain at `path` has ended, or has been watched too long without a beat.
+    fn is_gone(&self, path: &Path, end: &End) -> bool {
+        if end.holder().is_some_and(|holder| holder.has_ended()) {
+            return true;
+        }
+        let now = Instant::now();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let sight = seen.entry(path.into()).or_insert_with(|| Sight {
+            text: end.text.clone(),
+            at: now,
+            still: Duration::ZERO,
+        });
+        if sight.text != end.text {
+            (sight.text, sight.still) = (end.text.clone(), Duration::ZERO);
+        } else {
+            // Time in which we did not look, asleep perhaps like the holder, counts for no more than a beat.
+            sight.still += (now - sight.at).min(self.patience / BEATS);
+        }
+        sight.at = now;
+        sight.still >= self.patience
     }
 }
 
-/// Whether anybody has the lease at `path`.
-pub(super) fn is_held(path: &Path) -> bool {
-    File::open(path)
-        .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+impl Lease {
+    /// Whether another took the holder for gone and has the lease now. Without an answer from the file system, it is
+    /// taken for lost.
+    pub fn is_lost(&self) -> bool {
+        !is_last(&self.path, &self.holder.nonce).unwrap_or(false)
+    }
+
+    /// Gives the lease back, if it is still ours.
+    fn release(&self) -> io::Result<()> {
+        let mut chain = links(&self.path)?;
+        let last = successor(&self.path, &self.holder.nonce);
+        if chain.last().and_then(End::holder).as_ref() != Some(&self.holder)
+            || create(&last, &Holder::us())?.is_none()
+        {
+            return Ok(());
+        }
+        chain.push(End {
+            path: last,
+            text: Vec::new(),
+        });
+        // The first file first: without it there is no chain, and whoever comes next begins one.
+        chain
+            .iter()
+            .try_for_each(|link| match fs::remove_file(&link.path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            })
+    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        // In this order: while the lock holds, the name is ours to remove.
-        let _ = fs::remove_file(&self.path);
-        let _ = self.file.unlock();
+        self.stop = None;
+        if let Some(heart) = self.heart.take() {
+            let _ = heart.join();
+        }
+        // What cannot be removed now stands still, and is taken over.
+        let _ = self.release();
     }
 }
 
-#[cfg(unix)]
-fn is_at(file: &File, path: &Path) -> io::Result<bool> {
-    use std::os::unix::fs::MetadataExt;
-    let ours = file.metadata()?;
-    match fs::metadata(path) {
-        Ok(named) => Ok(named.ino() == ours.ino() && named.dev() == ours.dev()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+impl Holder {
+    fn us() -> Holder {
+        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        let pid = std::process::id();
+        Holder {
+            host: read("/proc/sys/kernel/hostname").trim().into(),
+            pid,
+            realm: realm().unwrap_or_default(),
+            start: started(pid).unwrap_or_default(),
+            nonce: format!("{:016x}", RandomState::new().build_hasher().finish()),
+        }
+    }
+
+    /// Whether the process can be seen to have ended; nobody sees that from another machine or container.
+    fn has_ended(&self) -> bool {
+        realm().is_some_and(|realm| realm == self.realm) && started(self.pid) != Some(self.start)
+    }
+}
+
+impl End {
+    fn holder(&self) -> Option<Holder> {
+        let line = self.text.split(|&byte| byte == b'\n').next()?;
+        serde_json::from_slice(line).ok()
+    }
+
+    /// A holder that ended in the middle of its first line has none of its own.
+    fn nonce(&self) -> String {
+        self.holder().map_or("torn".into(), |holder| holder.nonce)
+    }
+}
+
+/// Creates the file of a holder, or nothing where there is one.
+fn create(path: &Path, holder: &Holder) -> io::Result<Option<File>> {
+    match File::create_new(path) {
+        Ok(mut file) => {
+            file.write_all(format!("{}\n", serde_json::to_string(holder)?).as_bytes())?;
+            file.sync_data()?;
+            Ok(Some(file))
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-#[cfg(not(unix))]
-fn is_at(_: &File, path: &Path) -> io::Result<bool> {
-    Ok(path.exists())
+/// Counts up at the end of the file until told to stop. The file is held open: by its name we might meet a stranger's.
+fn beat(file: &File, every: Duration, stopped: &mpsc::Receiver<()>) {
+    let Ok(end) = file.metadata().map(|metadata| metadata.len()) else {
+        return;
+    };
+    for count in 1u64.. {
+        match stopped.recv_timeout(every) {
+            Err(RecvTimeoutError::Timeout) => {}
+            _ => return,
+        }
+        // A beat that fails is made up for by the next, or missed by those who watch.
+        let _ = file.write_all_at(format!("{count:020}\n").as_bytes(), end);
+        let _ = file.sync_data();
+    }
+}
+
+fn successor(path: &Path, nonce: &str) -> PathBuf {
+    path.with_extension(nonce)
+}
+
+/// The files of a chain, in order; none when nobody has the lease.
+fn links(path: &Path) -> io::Result<Vec<End>> {
+    let mut chain = Vec::new();
+    let mut next = path.to_path_buf();
+    loop {
+        let text = match fs::read(&next) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(chain),
+            read => read?,
+        };
+        let link = End { path: next, text };
+        next = successor(path, &link.nonce());
+        // Only a file that is torn leads to one that is torn too, and that to itself.
+        let is_loop = next == link.path;
+        chain.push(link);
+        if is_loop {
+            return Ok(chain);
+        }
+    }
+}
+
+fn end(path: &Path) -> io::Result<Option<End>> {
+    Ok(links(path)?.pop())
+}
+
+fn is_last(path: &Path, nonce: &str) -> io::Result<bool> {
+    Ok(end(path)?.is_some_and(|end| end.nonce() == nonce))
+}
+
+/// Where our process numbers mean something: this boot of this kernel, this process namespace.
+fn realm() -> Option<String> {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let namespace = fs::read_link("/proc/self/ns/pid").ok()?;
+    Some(format!("{} {}", boot.trim(), namespace.display()))
+}
+
+/// When a process started, in ticks since boot; none when it has ended.
+fn started(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before may hold anything, blanks and brackets too.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    // One that ended and is not waited for yet does nothing any more.
+    if matches!(fields.first(), Some(&"Z" | &"X")) {
+        return None;
+    }
+    fields.get(19)?.parse().ok()
 }

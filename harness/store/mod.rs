@@ -13,7 +13,7 @@
 //! STORE/.failed/<run id>/    the latest attempt at a run that failed: spec.yaml, job.json, outcome.json, log.txt,
 //!                            again.txt, and the last two as far as it came
 //! STORE/.running/            attempts that are being made
-//! STORE/.leases/<run id>     locked by the one supervisor that makes an attempt
+//! STORE/.leases/<run id>     who makes an attempt, with a sign of life; `<run id>.*` who took over from whom
 //! ```
 //!
 //! Invariants: a folder is complete when it has its name, because it is written elsewhere, synced and renamed; what a
@@ -30,6 +30,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rayon::prelude::*;
@@ -53,6 +54,7 @@ const CONFIG: &str = "config.json";
 #[derive(Clone, Debug)]
 pub struct Store {
     dir: PathBuf,
+    observer: lease::Observer,
 }
 
 /// What is left to do for a run.
@@ -86,7 +88,15 @@ impl Store {
                 return Err(error).with_context(|| format!("the store {}", dir.display()));
             }
         }
-        Ok(Store { dir })
+        let observer = lease::Observer::new(lease::PATIENCE);
+        Ok(Store { dir, observer })
+    }
+
+    /// The same, waiting so long for a supervisor that gives no sign of life instead of half a minute. All that share a
+    /// store must agree on it.
+    pub fn with_patience(self, patience: Duration) -> Store {
+        let observer = lease::Observer::new(patience);
+        Store { observer, ..self }
     }
 
     /// Where it lies; absolute.
@@ -159,16 +169,19 @@ impl Store {
         files::read_failed(&self.failed_folder(id))
     }
 
-    /// Whether some supervisor is at a run right now.
+    /// Whether some supervisor is at a run right now. One on another machine that went away is noticed only by a store
+    /// that is asked again and again.
     pub fn is_leased(&self, id: &RunId) -> bool {
-        lease::is_held(&self.dir.join(LEASES).join(&id.0))
+        self.observer.is_held(&self.dir.join(LEASES).join(&id.0))
     }
 
     /// The exclusive right to make an attempt at a run; none while another supervisor has it.
     pub fn lease(&self, id: &RunId) -> Result<Option<Lease>> {
         let folder = self.make(LEASES)?;
         let path = folder.join(&id.0);
-        lease::take(&path).with_context(|| path.display().to_string())
+        self.observer
+            .take(&path)
+            .with_context(|| path.display().to_string())
     }
 
     /// Removes what supervisors left behind that ended in the middle of an attempt.
