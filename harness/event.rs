@@ -138,12 +138,19 @@ pub struct Environment {
     pub device_name: String,
     /// Threads libtorch computes with; results are the same to the bit only at the same count.
     pub threads: usize,
+    /// Processes that did the run together, each on a device of its own.
+    #[serde(default = "one")]
+    pub processes: usize,
     /// Instruction set libtorch's kernels chose, `AVX2`, `AVX512`, ...
     pub cpu_capability: String,
     /// `MKL_CBWR`, when set.
     pub mkl_cbwr: Option<String>,
     /// Number of trainable parameters.
     pub parameters: u64,
+}
+
+fn one() -> usize {
+    1
 }
 
 /// What the store knows of a run that ended: the input of every report.

@@ -5,13 +5,14 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use optim::{Accumulated, Numbers, Optimizer, Options, Record, Share};
+use optim::{Accumulated, Numbers, Optimizer, Options, Record};
 use tch::{Kind, Tensor};
 
 use crate::machine;
 use crate::measure::{self, Scores};
 use crate::models::{Head, Network};
 use crate::ready::{network, task, weights_file};
+use crate::share::{Part, Share};
 use crate::tasks::{Batch, Task, ahead};
 use harness::event::{Event, Observation, Outcome};
 use harness::plan::{Job, RunSpec};
@@ -43,13 +44,28 @@ pub fn train(job: &Job, out: &Path, tell: &mut dyn FnMut(Event)) -> Result<Outco
         torch_ext::set_deterministic(true, true)?;
     }
 
+    let share = job.member.as_ref().map(Share::join).transpose()?;
+    let mut nobody = |_: Event| {};
+    let tell: &mut dyn FnMut(Event) = match &share {
+        Some(share) if share.rank() > 0 => &mut nobody,
+        _ => tell,
+    };
+    // The first process prepares data, the others find them prepared.
+    if let Some(share) = share.as_ref().filter(|share| share.rank() > 0) {
+        share.wait()?;
+    }
     let network = network(job, device, tell)?;
     tell(Event::Started(machine::environment(
         device,
         job.threads,
+        job.member.as_ref().map_or(1, |member| member.size),
         network.weights().count(),
     )));
-    let task = task(job, network, device, tell)?;
+    let mut task = task(job, network, device, tell)?;
+    if let Some(share) = share.as_ref().filter(|share| share.rank() == 0) {
+        share.wait()?;
+    }
+    task.share = share;
     let before = before_training(job, &task)?;
 
     let mut trained = Trained {
@@ -64,7 +80,9 @@ pub fn train(job: &Job, out: &Path, tell: &mut dyn FnMut(Event)) -> Result<Outco
             Ok(finished) => trained = finished,
             Err(outcome) => return Ok(outcome),
         }
-        task.network.save(out)?;
+        if task.share.as_ref().is_none_or(|share| share.rank() == 0) {
+            task.network.save(out)?;
+        }
     }
     measure(job, &task, &before, trained, tell)?;
     Ok(Outcome::Completed)
@@ -122,6 +140,10 @@ fn fit(
         task.weights().named(),
     )?;
 
+    if let Some(share) = &task.share {
+        optimizer.join(share.group())?;
+    }
+
     let mut best: Option<Best> = None;
     // Sums on the device: one number that is not finite anywhere shows at the next look.
     let mut losses = Tensor::zeros([], (Kind::Double, task.device()));
@@ -145,10 +167,18 @@ fn fit(
         let examples = task.on_device(&examples?);
         pace.add(&examples);
         let parts = cut(&examples, training.micro_batches as usize);
-        let shares = parts.iter().map(|part| share(part, &examples)).collect();
+        let parts: Vec<Part> = match &task.share {
+            None => parts.into_iter().map(Part::whole).collect(),
+            Some(share) => {
+                // Every process has draws of its own, which no state has to be kept for.
+                let stream = format!("dropout of update {step} in process {}", share.rank());
+                tch::manual_seed(derive(&spec.id(), &stream) as i64);
+                parts.iter().map(|part| share.part(part)).collect()
+            }
+        };
         let update = Accumulated {
-            shares,
-            forward: |pass: &optim::Pass| task.forward(&parts[pass.micro_batch], pass),
+            shares: parts.iter().map(|part| part.share(&examples)).collect(),
+            forward: |pass: &optim::Pass| task.forward(&parts[pass.micro_batch].batch, pass),
         };
 
         let look = step == 1 || step % look_every == 0 || step == steps;
@@ -266,14 +296,6 @@ impl Pace {
     fn of(&self, count: u64) -> Option<f64> {
         let rate = count as f64 / self.since.elapsed().as_secs_f64();
         Some(rate).filter(|rate| rate.is_finite() && count > 0)
-    }
-}
-
-/// How much of a batch one of its parts is.
-fn share(part: &Batch, whole: &Batch) -> Share {
-    Share {
-        loss: part.labels_counted() as f64 / whole.labels_counted() as f64,
-        examples: part.examples() as f64 / whole.examples() as f64,
     }
 }
 

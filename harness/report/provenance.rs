@@ -166,6 +166,7 @@ fn describe(environment: &Environment) -> Vec<(&'static str, String)> {
             ),
         ),
         ("threads", environment.threads.to_string()),
+        ("processes", environment.processes.to_string()),
         ("instruction set", or_none(&environment.cpu_capability)),
         (
             "MKL_CBWR",

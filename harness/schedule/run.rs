@@ -170,5 +170,6 @@ fn job(run: &PlannedRun, work: &Work, setting: &Setting<'_>, slot: Slot) -> Job 
         device: slot.device().into(),
         threads: slot.threads(),
         finished,
+        member: None,
     }
 }

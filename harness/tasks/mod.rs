@@ -28,6 +28,7 @@ use tch::{Device, Kind, Reduction, Tensor};
 use torch_ext::Autocast;
 
 use crate::models::{Network, Weights};
+use crate::share::Share;
 use harness::suite::{Input, Precision};
 use methods::VitNoiseAt;
 
@@ -120,6 +121,8 @@ pub struct Task {
     pub network: Network,
     /// The training examples.
     pub train: Arc<dyn Examples>,
+    /// The processes that share batches and evaluations with this one; none when it has all.
+    pub share: Option<Share>,
     portions: BTreeMap<String, Arc<dyn Examples>>,
     precision: Precision,
     device: Device,
@@ -142,6 +145,7 @@ impl Task {
         Self {
             network,
             train,
+            share: None,
             portions,
             precision,
             device,

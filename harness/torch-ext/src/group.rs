@@ -84,14 +84,33 @@ impl Group {
     /// Replaces `x` by the sum of everybody's `x`: the same bits everywhere.
     pub fn sum(&self, x: &mut Tensor) -> Result<(), Error> {
         // SAFETY: the pointer is valid until drop; the tensor lives.
-        check(unsafe { tx_group_sum(self.group, x.as_ptr()) })
+        exchanged(check(unsafe { tx_group_sum(self.group, x.as_ptr()) }))
     }
 
     /// Replaces `x` by that of the process `root`.
     pub fn broadcast(&self, x: &mut Tensor, root: usize) -> Result<(), Error> {
         // SAFETY: as above.
-        check(unsafe { tx_group_broadcast(self.group, x.as_ptr(), root as i32) })
+        exchanged(check(unsafe {
+            tx_group_broadcast(self.group, x.as_ptr(), root as i32)
+        }))
     }
+}
+
+/// Says what a failed exchange means; Gloo tells where its sources were built, and advice about its logs.
+fn exchanged(result: Result<(), Error>) -> Result<(), Error> {
+    result.map_err(|Error(text)| {
+        let gloo = text.starts_with('[');
+        let text = text
+            .split_once("] ")
+            .map_or(text.as_str(), |(_, text)| text);
+        let text = text.split(". ").next().unwrap_or_default();
+        match gloo {
+            true => Error(format!(
+                "another process is gone or does not answer: {text}"
+            )),
+            false => Error(text.to_owned()),
+        }
+    })
 }
 
 impl Drop for Group {
