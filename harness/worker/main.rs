@@ -53,9 +53,30 @@ enum Command {
         /// Threads to compute with
         #[arg(long, default_value_t = 1)]
         threads: usize,
+        /// Time a step of this one method that so many processes share, beside one that is not shared
+        #[arg(long, value_parser = clap::value_parser!(u64).range(2..=64))]
+        processes: Option<u64>,
         /// Print JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Time a step that several processes share; started by `bench --processes`
+    #[command(hide = true)]
+    Share {
+        /// The network
+        network: bench::Network,
+        /// The method
+        method: String,
+        #[command(flatten)]
+        size: bench::Size,
+        /// Rounds
+        #[arg(long)]
+        rounds: usize,
+        /// Threads to compute with
+        #[arg(long)]
+        threads: usize,
+        #[command(flatten)]
+        place: bench::share::Place,
     },
     /// Make three steps and print the largest resident memory in bytes
     #[command(hide = true)]
@@ -110,9 +131,21 @@ fn main() -> ExitCode {
             method,
             rounds,
             threads,
+            processes,
             json,
         } => {
             torch_ext::set_threads(threads, 1);
+            if let Some(processes) = processes {
+                return ended(scaling(
+                    network,
+                    size,
+                    &method,
+                    rounds,
+                    processes as usize,
+                    threads,
+                    json,
+                ));
+            }
             bench::table(network, size, &method, rounds).and_then(|table| {
                 if json {
                     println!("{}", serde_json::to_string_pretty(&table)?);
@@ -128,12 +161,52 @@ fn main() -> ExitCode {
                 .and_then(|timed| Ok(println!("{}", serde_json::to_string(&timed)?)))
         }
         Command::Count => count(),
+        Command::Share {
+            network,
+            method,
+            size,
+            rounds,
+            threads,
+            place,
+        } => {
+            torch_ext::set_threads(threads, 1);
+            bench::share::measure(network, size, &method, rounds, &place).map(drop)
+        }
         Command::Peak {
             network,
             method,
             size,
         } => bench::peak(network, size, &method).map(|bytes| println!("{bytes}")),
     };
+    ended(result)
+}
+
+/// Prints what sharing a step gains, for every method asked for.
+fn scaling(
+    network: bench::Network,
+    size: bench::Size,
+    methods: &[String],
+    rounds: usize,
+    processes: usize,
+    threads: usize,
+    json: bool,
+) -> Result<()> {
+    anyhow::ensure!(!methods.is_empty(), "--processes needs a --method");
+    let mut all = Vec::new();
+    for method in methods {
+        let measured = bench::share::scaling(network, size, method, rounds, processes, threads)?;
+        if !json {
+            print!("{measured}");
+        }
+        all.push(measured);
+    }
+    if json {
+        println!("{}", serde_json::to_string_pretty(&all)?);
+    }
+    Ok(())
+}
+
+fn ended(result: Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
