@@ -112,6 +112,7 @@ fn records(suite: &Suite) -> BTreeMap<RunId, RunRecord> {
             device: "cpu".into(),
             device_name: "A <fine> processor".into(),
             threads: if seed == 3 { 4 } else { 2 },
+            processes: 1,
             cpu_capability: "AVX2".into(),
             mkl_cbwr: None,
             parameters: 1000,

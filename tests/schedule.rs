@@ -590,3 +590,28 @@ fn a_measurement_without_a_finite_value_costs_no_run_and_is_not_made_again() {
     let again = place.schedule(&plan);
     assert_eq!(again.already, [plan.runs[0].id.clone()]);
 }
+
+#[test]
+fn a_damaged_run_is_done_again() {
+    let (place, plan) = (Place::new("damaged"), plan(2));
+    place.schedule(&plan);
+    let id = &plan.runs[0].id;
+    let path = place.store().folder(id).join("observations.parquet");
+    let whole = fs::read(&path).expect("a file");
+    let mut bytes = whole.clone();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    fs::write(&path, bytes).expect("room");
+    let mut named = Vec::new();
+    let summary = place.schedule_telling(&plan, &Control::default(), &mut |told| {
+        if let What::Damaged { what } = told.what {
+            named.push(what);
+        }
+    });
+    assert_eq!((summary.done, summary.already.len()), (vec![id.clone()], 1));
+    assert!(
+        named.len() == 1 && named[0].contains("observations.parquet"),
+        "{named:?}"
+    );
+    assert_eq!(fs::read(&path).expect("a file"), whole);
+}

@@ -37,11 +37,11 @@ pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Exit> {
     };
     let plan = select(expand(wanted.suites), wanted.only)?;
     let store = Store::open(wanted.store)?;
-    // A damaged run counts as missing here; the schedule then loses that run alone, and names the file.
+    // A damaged run counts as missing; the schedule then names the file.
     let missing: Vec<&PlannedRun> = plan
         .runs
         .iter()
-        .filter(|run| !store.is_done(run).unwrap_or(false))
+        .filter(|run| store.damage(&run.id).is_some() || !store.is_done(run).unwrap_or(false))
         .collect();
     let summary = if !missing.is_empty() {
         let control = Control::of_signals()?;

@@ -115,6 +115,7 @@ fn lasting(told: &Told<'_>) -> Vec<String> {
             lines.extend(details(outcome, failure));
             lines
         }
+        What::Damaged { what } => vec![format!("{name}: {what}; it is done again")],
         What::Waiting => vec![format!("{name}: waiting for another supervisor")],
         What::Blocked => vec![format!(
             "{name}: not begun, the run it starts from left no weights"

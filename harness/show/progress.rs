@@ -77,7 +77,7 @@ impl Progress {
             }
             What::Already | What::Blocked => self.end(told),
             What::Interrupted => self.idle(told),
-            What::Waiting => {}
+            What::Waiting | What::Damaged { .. } => {}
         }
     }
 

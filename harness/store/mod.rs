@@ -7,6 +7,7 @@
 //!     observations.parquet   everything it observed: run, step, on, metric, value
 //!     environment.json       where it ran
 //!     log.txt                what it said besides
+//!     SHA256SUMS             what is in the files around it, but the log
 //!     model.safetensors      its final weights, which `config.json` beside them makes a network again
 //!     training.parquet       how its training went: a row for every look at the loss
 //!     events.out.tfevents.*  the same and every observation, for TensorBoard
@@ -20,6 +21,7 @@
 //! finished run measured never changes; a run has at most one attempt at a time, whoever makes it.
 
 mod attempt;
+mod checksums;
 mod files;
 mod lease;
 mod tensorboard;
@@ -107,6 +109,21 @@ impl Store {
     /// The final weights of a run that is done and left some.
     pub fn weights(&self, id: &RunId) -> Option<PathBuf> {
         Some(self.folder(id).join(MODEL)).filter(|path| path.is_file())
+    }
+
+    /// What is wrong with the files of a run that is done, naming one: its numbers cannot be read as they were. Its weights
+    /// are not looked at.
+    pub fn damage(&self, id: &RunId) -> Option<String> {
+        self.record(id).err().map(|error| format!("{error:#}"))
+    }
+
+    /// The final weights of a run that is done, or none.
+    ///
+    /// # Errors
+    /// When they are not what they were.
+    pub fn intact_weights(&self, id: &RunId) -> Result<Option<PathBuf>> {
+        checksums::check(&self.folder(id), &[MODEL, CONFIG])?;
+        Ok(self.weights(id))
     }
 
     /// Whether a run is done and has everything that is asked of it.
