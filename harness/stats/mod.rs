@@ -1,15 +1,19 @@
-//! Estimates and tests. Pure; every function is checked against scipy's values in `tests/stats.rs`.
+//! Estimates and tests. Pure; every function is checked against scipy: on kept cases in `tests/stats.rs`, on random
+//! ones in `tests/scipy_test.py`.
 //!
 //! All p-values are two-sided. A test that its data cannot support (one value, no spread) is `None`, never a number.
 
 mod correlation;
 mod ranks;
 
-pub use correlation::{Correlation, Regression, pearson, regression};
-pub use ranks::{Continuity, kolmogorov_smirnov, wilcoxon, wilcoxon_exact, wilcoxon_normal};
+pub use correlation::{Correlation, Regression, fisher_error, pearson, regression};
+pub use ranks::{
+    Continuity, kolmogorov_limit, kolmogorov_smirnov, wilcoxon, wilcoxon_exact, wilcoxon_normal,
+};
 
-use statrs::distribution::{ContinuousCDF, StudentsT};
+use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 use statrs::function::beta::beta_reg;
+use statrs::function::erf::erfc;
 
 /// A mean, its standard deviation if there is one, and the number of values behind it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -95,6 +99,16 @@ pub fn student_t_quantile(p: f64, df: f64) -> f64 {
         .inverse_cdf(p)
 }
 
+/// The z below which the standard normal distribution has probability `p`, 0 < p < 1.
+pub fn normal_quantile(p: f64) -> f64 {
+    Normal::standard().inverse_cdf(p)
+}
+
+/// P(|Z| >= |z|) for the standard normal distribution.
+pub fn normal_two_sided(z: f64) -> f64 {
+    erfc(z.abs() / 2f64.sqrt())
+}
+
 /// The outcome of a significance test.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tested {
@@ -130,6 +144,17 @@ impl MeanDifference {
         student_t_two_sided(self.t(), self.df)
     }
 
+    /// p of a difference of `margin` or more on either side, by two one-sided tests (Schuirmann 1987): the larger of
+    /// their p-values. Small where the means are the same within the margin.
+    pub fn p_equivalent(&self, margin: f64) -> f64 {
+        let inside = margin - self.difference.abs();
+        if self.error == 0.0 {
+            return if inside >= 0.0 { 0.0 } else { 1.0 };
+        }
+        let tail = student_t_two_sided(inside / self.error, self.df) / 2.0;
+        if inside > 0.0 { tail } else { 1.0 - tail }
+    }
+
     /// Half-width of the confidence interval of the difference at `confidence`, such as 0.95.
     pub fn half_width(&self, confidence: f64) -> f64 {
         if self.error == 0.0 {
@@ -138,6 +163,16 @@ impl MeanDifference {
             self.error * student_t_quantile(0.5 + confidence / 2.0, self.df)
         }
     }
+}
+
+/// Student's comparison of a mean with a known value; of paired samples, give their differences and 0. None for a
+/// single value.
+pub fn student(a: &Estimate, value: f64) -> Option<MeanDifference> {
+    Some(MeanDifference {
+        difference: a.mean - value,
+        error: a.standard_error()?,
+        df: (a.n - 1) as f64,
+    })
 }
 
 /// Welch's comparison of two means with unequal variances (Welch 1947, Satterthwaite's degrees of freedom).
