@@ -5,8 +5,8 @@ use std::path::Path;
 
 use harness::event::{Environment, Observation, Outcome, RunRecord};
 use harness::judge::{
-    Absent, Cell, Cells, Finding, Rule, Ruling, Sample, Verdict, judge_cell, judge_claim,
-    printed_estimate,
+    Absent, Basis, Cell, Cells, Finding, Kind, Rule, Ruling, Sample, Verdict, derived_value,
+    judge_cell, judge_claim, printed_estimate,
 };
 use harness::plan::{RunId, run_spec};
 use harness::stats::Estimate;
@@ -41,6 +41,7 @@ fn reported(value: f64, spread: Option<f64>, kind: Spread, seeds: Option<u64>) -
         decimals: 1,
         spread,
         kind,
+        spread_place: None,
         seeds,
         place: "Table 0".into(),
     }
@@ -178,6 +179,160 @@ fn missing_and_diverged_seeds_are_visible() {
     assert_eq!(
         (judge(&none).verdict, judge(&none).reason.as_str()),
         (Verdict::NotRun, "1 out of memory")
+    );
+}
+
+#[test]
+fn both_questions_have_a_p_value_and_the_interval_between_them() {
+    let weighed = judge_cell(
+        &cell(&[20.9, 21.0, 20.8]),
+        &reported(20.9, None, Spread::None, None),
+        &Rule::default(),
+    );
+    // sd 0.1 over 3 seeds: error 0.1 / sqrt(3), and 2 degrees of freedom, where P(T > t) = 1/2 - t / (2 sqrt(2 + t^2)).
+    let t: f64 = 0.209 / (0.1 / 3f64.sqrt());
+    let tail = 0.5 - t / (2.0 * (2.0 + t * t).sqrt());
+    assert!((weighed.p.unwrap() - 1.0).abs() < 1e-9);
+    assert!((weighed.p_equivalent.unwrap() - tail).abs() < 1e-9);
+    let [low, high] = weighed.interval.unwrap();
+    assert!((high - 2.91999 * 0.1 / 3f64.sqrt()).abs() < 1e-5 && (low + high).abs() < 1e-9);
+    assert!(weighed.reason.contains("(1% of the printed value)"));
+}
+
+#[test]
+fn the_margin_is_the_suites() {
+    let ours = cell(&[20.9, 21.0, 20.8]);
+    let paper = reported(20.9, None, Spread::None, None);
+    // 90% half-width 0.169 against 0.5% of 20.9.
+    let narrow = Rule {
+        relative: 0.005,
+        ..Rule::default()
+    };
+    assert_eq!(
+        judge_cell(&ours, &paper, &narrow).verdict,
+        Verdict::Inconclusive
+    );
+    // P(T > 3.62) = 0.034.
+    let strict = Rule {
+        level: 0.03,
+        ..Rule::default()
+    };
+    assert_eq!(
+        judge_cell(&ours, &paper, &strict).verdict,
+        Verdict::Inconclusive
+    );
+    let text = FRAME.replace("methods:\n", "verdicts: {relative: 0.005}\nmethods:\n")
+        + "  SGD: {method: base}
+seeds: [1]
+tables:
+- {id: t, title: T, place: Table, columns: [{id: x, task: a, on: x/test}], rows: [{method: SGD}]}
+";
+    let suite = parse(Path::new("suites/paper.yaml"), &text).unwrap();
+    assert_eq!(suite.verdicts, narrow);
+}
+
+#[test]
+fn the_reason_says_what_stands_for_a_spread_that_is_not_printed() {
+    let reason = |spread, kind, seeds| {
+        let paper = reported(20.9, spread, kind, seeds);
+        judge_cell(&cell(&[20.9, 21.0, 20.8]), &paper, &Rule::default()).reason
+    };
+    for (spread, kind, seeds, words) in [
+        (
+            None,
+            Spread::None,
+            None,
+            "prints no spread over seeds, so its value is taken as exact",
+        ),
+        (
+            None,
+            Spread::None,
+            Some(5),
+            "prints no spread over seeds, so ours is taken for its 5",
+        ),
+        (
+            None,
+            Spread::None,
+            Some(1),
+            "has one seed, hence no spread, so ours is taken for it",
+        ),
+        (
+            Some(0.2),
+            Spread::Sd,
+            None,
+            "does not say over how many seeds its spread is",
+        ),
+        (
+            Some(0.2),
+            Spread::SdOverColumns,
+            Some(5),
+            "is over columns and not over seeds, so ours",
+        ),
+    ] {
+        let reason = reason(spread, kind, seeds);
+        assert!(reason.contains(words), "{words}: {reason}");
+    }
+    // A deviation makes the margin even where its seeds are unknown.
+    let paper = reported(20.9, Some(0.2), Spread::Sd, None);
+    let weighed = judge_cell(&cell(&[20.9, 21.0, 20.8]), &paper, &Rule::default());
+    assert_eq!((weighed.margin, weighed.basis), (0.4, Basis::Spreads(2.0)));
+}
+
+#[test]
+fn a_deviation_is_compared_by_its_logarithm() {
+    let deviation = |sd: f64, n: usize| Cell {
+        planned: n,
+        kind: Kind::Deviation,
+        estimate: Some(Estimate {
+            mean: sd,
+            sd: None,
+            n,
+        }),
+        ..Cell::default()
+    };
+    let paper = Reported {
+        decimals: 2,
+        ..reported(0.40, None, Spread::None, Some(20))
+    };
+    let judge = |sd, n| judge_cell(&deviation(sd, n), &paper, &Rule::default());
+    // Errors 1 / sqrt(38) each: of the difference 0.229, twice that is the margin of 0.459; 1.645 x 0.229 = 0.377.
+    let same = judge(0.40, 20);
+    assert_eq!(same.verdict, Verdict::Reproduced);
+    assert!((same.margin - 2.0 * (2f64 / 38.0).sqrt()).abs() < 1e-12);
+    // ln(0.80 / 0.405) = 0.68, three errors; ln(0.50 / 0.405) = 0.21, less than one.
+    assert_eq!(judge(0.80, 20).verdict, Verdict::Deviates);
+    let open = judge(0.50, 20);
+    assert_eq!(open.verdict, Verdict::Inconclusive);
+    // 0.2107 + 1.645 sqrt(1/38 + 1/(2 (n - 1))) <= 0.4588 from n = 21 + ... on never: sqrt(1/38) alone is 0.267.
+    assert_eq!(open.seeds_to_decide, None, "{}", open.reason);
+    assert_eq!(judge(0.40, 1).verdict, Verdict::Inconclusive);
+}
+
+#[test]
+fn a_correlation_over_seeds_is_compared_by_fishers_z() {
+    let correlation = |r: f64, n: usize| Cell {
+        planned: n,
+        kind: Kind::Correlation,
+        estimate: Some(Estimate {
+            mean: r,
+            sd: None,
+            n,
+        }),
+        ..Cell::default()
+    };
+    let paper = Reported {
+        decimals: 2,
+        ..reported(0.29, Some(0.20), Spread::SdOverColumns, Some(20))
+    };
+    let judge = |r, n| judge_cell(&correlation(r, n), &paper, &Rule::default());
+    assert_eq!(judge(0.29, 20).verdict, Verdict::Reproduced);
+    // artanh 0.29 = 0.30, artanh -0.5 = -0.55; the error of the difference is sqrt(2/17) = 0.34.
+    assert_eq!(judge(-0.5, 20).verdict, Verdict::Deviates);
+    assert_eq!(judge(0.5, 20).verdict, Verdict::Inconclusive);
+    let few = judge(0.29, 3);
+    assert_eq!(
+        (few.verdict, few.seeds_to_decide, few.p),
+        (Verdict::Inconclusive, Some(4), None)
     );
 }
 
@@ -570,4 +725,211 @@ fn a_claim_is_undecided_until_ours_has_its_numbers_and_then_follows_them() {
             .replace(r#""than": ["FSAM"]"#, r#""than": ["TRAM-theta_prev"]"#),
     );
     assert_eq!(reverse.ruling, Ruling::Refuted);
+}
+
+/// The text of a suite whose table `t` has the columns x and y and five methods, `more` after its rows.
+fn five(options: &str, columns: &str, more: &str) -> String {
+    let mut text = FRAME.to_string();
+    for i in 1..=5 {
+        text += &format!("  M{i}: {{method: sam, rho: 0.0{i}}}\n");
+    }
+    text + &format!(
+        "seeds: [1, 2]
+tables:
+- id: t
+  title: T
+  place: Table
+{options}  columns:
+  - {{id: x, task: a, on: x/test}}
+{columns}  - {{id: y, task: a, on: y/test}}
+  rows:
+  - {{method: M1, reported: 1.0 1.1}}
+  - {{method: M2, reported: 2.0 1.9}}
+  - {{method: M3, reported: 3.0 3.2}}
+  - {{method: M4, reported: 4.0 3.9}}
+  - {{method: M5, reported: 5.0 5.0}}
+{more}"
+    )
+}
+
+fn read(text: &str) -> Suite {
+    parse(Path::new("suites/paper.yaml"), text).unwrap()
+}
+
+/// Records of both columns for every method and seed: the value is a function of method, column and seed.
+fn records(
+    suite: &Suite,
+    methods: &[&str],
+    value: impl Fn(usize, &str, u64) -> f64,
+) -> BTreeMap<RunId, RunRecord> {
+    let mut records = BTreeMap::new();
+    for (i, method) in methods.iter().enumerate() {
+        for seed in [1, 2] {
+            let seen = |on: &str| Observation {
+                step: 1,
+                on: format!("{on}/test"),
+                metric: "accuracy".into(),
+                value: value(i + 1, on, seed),
+            };
+            let record = RunRecord {
+                outcome: Outcome::Completed,
+                environment: Environment::default(),
+                seconds: 1.0,
+                observations: vec![seen("x"), seen("y")],
+                no_value: Default::default(),
+            };
+            records.insert(run_spec(suite, "a", method, seed).id(), record);
+        }
+    }
+    records
+}
+
+const METHODS: [&str; 5] = ["M1", "M2", "M3", "M4", "M5"];
+
+#[test]
+fn a_correlation_over_methods_is_judged_by_fishers_z() {
+    let derived = "derived_tables:
+- id: d
+  title: D
+  place: Table 9
+  from: t
+  correlation_with: x
+  rows:
+  - {title: Y, columns: [y], reported: '0.996', p_below: 0.01}
+  - {title: other, columns: [y], reported: '-0.994'}
+  - {title: off, columns: [y], reported: '0.9'}
+  - {title: unprinted, columns: [y]}
+";
+    let suite = read(&five("", "", derived));
+    let table = &suite.derived_tables[0];
+    let rule = Rule::default();
+    let of = |records: &BTreeMap<RunId, RunRecord>, row: usize| {
+        let cells = Cells::collect(&suite, records);
+        derived_value(&suite, &cells, table, &table.rows[row], &rule)
+    };
+    // Ours as printed: r = 9.8 / sqrt(10 x 9.668) = 0.9967 over five methods, as recomputed from the paper.
+    let printed = [1.1, 1.9, 3.2, 3.9, 5.0];
+    let all = records(&suite, &METHODS, |i, on, _| match on {
+        "x" => i as f64,
+        _ => printed[i - 1],
+    });
+    let same = of(&all, 0);
+    assert_eq!(same.recomputed.unwrap().r, same.ours.unwrap().r);
+    assert!((same.ours.unwrap().r - 0.9967).abs() < 1e-4);
+    // The error is 1 / sqrt(2), the margin twice that.
+    let weighed = same.weighed.unwrap();
+    assert!((weighed.margin - 2f64.sqrt()).abs() < 1e-12);
+    assert_eq!(weighed.verdict, Verdict::Reproduced, "{}", weighed.reason);
+    let says = |words: &str| assert!(weighed.reason.contains(words), "{}", weighed.reason);
+    says("the paper's own numbers give 0.997");
+    says("below the paper's 0.01");
+    assert_eq!(of(&all, 1).weighed.unwrap().verdict, Verdict::Deviates);
+    assert_eq!(of(&all, 2).weighed.unwrap().verdict, Verdict::Inconclusive);
+    assert_eq!(of(&all, 3).weighed, None);
+    // A method is missing: another correlation. All are: none.
+    let four = records(&suite, &METHODS[..4], |i, _, _| i as f64);
+    let partial = of(&four, 0).weighed.unwrap();
+    assert_eq!(partial.verdict, Verdict::Inconclusive);
+    assert!(
+        partial.reason.contains("no number for M5"),
+        "{}",
+        partial.reason
+    );
+    assert_eq!(
+        of(&BTreeMap::new(), 0).weighed.unwrap().verdict,
+        Verdict::NotRun
+    );
+}
+
+#[test]
+fn spreads_of_another_table_make_the_margin() {
+    let other = "- id: sds
+  title: S
+  place: Table 13
+  statistic: sd
+  reported_seeds: 20
+  columns:
+  - {id: y, task: a, on: y/test}
+  rows:
+  - {method: M2, reported: '0.30'}
+";
+    let suite = read(&five(
+        "  spread_from: sds\n  reported_seeds: 20\n",
+        "",
+        other,
+    ));
+    let cell = suite.table("t").unwrap().reported("M2", "y").unwrap();
+    assert_eq!(
+        (cell.spread, cell.kind, cell.spread_place.as_deref()),
+        (Some(0.3), Spread::Sd, Some("Table 13"))
+    );
+    assert_eq!(cell.spread_beside(), None);
+    assert_eq!(
+        suite
+            .table("t")
+            .unwrap()
+            .reported("M2", "x")
+            .unwrap()
+            .spread,
+        None
+    );
+    // The values of seeds 1 and 2 are 1 and 2: their deviation is sqrt(1/2).
+    let all = records(&suite, &METHODS, |_, _, seed| seed as f64);
+    let cells = Cells::collect(&suite, &all);
+    let deviation = cells.at("sds", 0, 0).unwrap();
+    assert_eq!(
+        (deviation.kind, deviation.samples.len()),
+        (Kind::Deviation, 2)
+    );
+    assert!((deviation.estimate.unwrap().mean - 0.5f64.sqrt()).abs() < 1e-12);
+}
+
+#[test]
+fn a_hidden_column_has_cells_and_no_printed_entry() {
+    let suite = read(&five(
+        "",
+        "  - {id: z, task: a, on: z/test, hidden: true}\n",
+        "",
+    ));
+    let table = suite.table("t").unwrap();
+    let printed: Vec<Option<f64>> = table.rows[1]
+        .reported
+        .iter()
+        .map(|cell| cell.as_ref().map(|cell| cell.value))
+        .collect();
+    assert_eq!(printed, [Some(2.0), None, Some(1.9)]);
+}
+
+#[test]
+fn best_in_some_columns_counts_them() {
+    let suite = read(&five("", "", ""));
+    let claim = |least: u64| {
+        format!(
+            r#"{{"extreme": {{"table": "t", "columns": ["x", "y"], "method": "M3", "is": "best",
+            "among": ["M2", "M3", "M1"], "at_least": {least}}}}}"#
+        )
+    };
+    assert_eq!(on_paper(&suite, &claim(2)).ruling, Ruling::Holds);
+    let beaten = claim(1).replace("M1", "M4");
+    let finding = on_paper(&suite, &beaten);
+    assert_eq!(finding.ruling, Ruling::Refuted);
+    assert!(finding.evidence[0].starts_with("in 0 of 2 columns"));
+    // M5 has no number of ours: it could still be worse.
+    let some = records(&suite, &METHODS[..4], |i, _, _| i as f64);
+    let cells = Cells::collect(&suite, &some);
+    let open = claim(1).replace("M1", "M5");
+    assert_eq!(judged(&suite, &cells, &open).1.ruling, Ruling::Undecided);
+}
+
+#[test]
+fn a_correlation_that_is_not_significant_decides_no_claim_of_significance() {
+    let suite = read(&five("", "", ""));
+    let claim = |level: f64| {
+        format!(
+            r#"{{"correlates": {{"table": "t", "x": "x", "y": ["y"], "at_least": 0.0, "p_below": {level}}}}}"#
+        )
+    };
+    // r = 0.9967 over five: t = 0.9967 sqrt(3 / (1 - 0.9967^2)) = 21.2 on 3 degrees of freedom, p = 0.0002.
+    assert_eq!(on_paper(&suite, &claim(0.001)).ruling, Ruling::Holds);
+    assert_eq!(on_paper(&suite, &claim(0.0001)).ruling, Ruling::Undecided);
 }

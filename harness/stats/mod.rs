@@ -77,7 +77,7 @@ pub fn sd_from_ci95(half_width: f64, n: u64) -> Option<f64> {
     Some(half_width * (n as f64).sqrt() / student_t_quantile(0.975, (n - 1) as f64))
 }
 
-/// P(T <= t) for Student's t with `df` degrees of freedom.
+/// P(T <= t) for Student's t with `df` degrees of freedom; infinitely many make it the normal distribution.
 pub fn student_t_cdf(t: f64, df: f64) -> f64 {
     let tail = student_t_two_sided(t, df) / 2.0;
     if t > 0.0 { 1.0 - tail } else { tail }
@@ -88,12 +88,18 @@ pub fn student_t_two_sided(t: f64, df: f64) -> f64 {
     if t.is_infinite() {
         return 0.0;
     }
+    if df.is_infinite() {
+        return normal_two_sided(t);
+    }
     // I_x(df/2, 1/2) with x = df / (df + t^2); Abramowitz and Stegun 26.7.1.
     beta_reg(df / 2.0, 0.5, df / (df + t * t))
 }
 
 /// The t below which Student's distribution with `df` degrees of freedom has probability `p`, 0 < p < 1.
 pub fn student_t_quantile(p: f64, df: f64) -> f64 {
+    if df.is_infinite() {
+        return normal_quantile(p);
+    }
     StudentsT::new(0.0, 1.0, df)
         .expect("degrees of freedom are positive")
         .inverse_cdf(p)

@@ -29,7 +29,7 @@ pub fn check(path: &Path, text: &str, tree: &Node, file: SuiteFile) -> Result<Su
         &file.seeds.iter().map(u64::to_string).collect::<Vec<_>>(),
         "seed",
     );
-    let tables: Vec<_> = file
+    let mut tables: Vec<_> = file
         .tables
         .iter()
         .enumerate()
@@ -40,6 +40,8 @@ pub fn check(path: &Path, text: &str, tree: &Node, file: SuiteFile) -> Result<Su
         file.tables.iter().map(|table| table.id.as_str()),
         "table",
     );
+    sense.spreads(&mut tables);
+    sense.verdicts();
     sense.derived_tables();
     sense.totals();
     sense.figures();
@@ -61,6 +63,7 @@ pub fn check(path: &Path, text: &str, tree: &Node, file: SuiteFile) -> Result<Su
         training: file.training,
         tasks: file.tasks,
         methods: file.methods,
+        verdicts: file.verdicts,
         tables,
         derived_tables: file.derived_tables,
         totals: file.totals,
@@ -379,6 +382,7 @@ impl<'a> Sense<'a> {
             }
             SuiteRow {
                 method: row.method.clone(),
+                title: row.title.clone().unwrap_or_else(|| row.method.clone()),
                 group: row.group.clone(),
                 reported: self.reported(&row_at, table, row),
             }
@@ -388,10 +392,68 @@ impl<'a> Sense<'a> {
             id: table.id.clone(),
             title: table.title.clone(),
             place: table.place.clone(),
+            statistic: table.statistic,
             spread: table.spread,
+            repeats: table.repeats.clone(),
             seeds: table.seeds.clone().unwrap_or_else(|| file.seeds.clone()),
             columns: table.columns.clone(),
             bold: table.bold.clone(),
+        }
+    }
+
+    /// Gives the cells of a table with `spread_from` the spreads that the paper prints elsewhere.
+    fn spreads(&mut self, tables: &mut [SuiteTable]) {
+        let file = self.file;
+        for (i, table) in file.tables.iter().enumerate() {
+            for (key, other) in [
+                ("repeats", &table.repeats),
+                ("spread_from", &table.spread_from),
+            ] {
+                let Some(other) = other else { continue };
+                let at = format!("/tables/{i}/{key}");
+                if *other == table.id {
+                    self.problem(&at, "a table cannot be its own");
+                    continue;
+                }
+                self.table_named(&at, other);
+                let Some(other) = tables.iter().find(|table| table.id == *other).cloned() else {
+                    continue;
+                };
+                let mut shared = 0;
+                for row in &mut tables[i].rows {
+                    let cells = row.reported.iter_mut().zip(&table.columns);
+                    for (cell, column) in cells {
+                        let found = other.reported(&row.method, column.id());
+                        let (Some(cell), Some(found)) = (cell, found) else {
+                            continue;
+                        };
+                        shared += 1;
+                        if key == "spread_from" && cell.spread.is_none() {
+                            (cell.spread, cell.kind) = match other.statistic {
+                                Statistic::Sd => (Some(found.value), Spread::Sd),
+                                Statistic::Mean => (found.spread, found.kind),
+                            };
+                            cell.spread_place = Some(other.place.clone());
+                            cell.seeds = cell.seeds.or(found.seeds);
+                        }
+                    }
+                }
+                if shared == 0 {
+                    let message = format!(
+                        "tables `{}` and `{}` share no printed cell",
+                        table.id, other.id
+                    );
+                    self.problem(&at, message).help =
+                        Some("they share those of the same method and column".into());
+                }
+            }
+        }
+    }
+
+    fn verdicts(&mut self) {
+        let rule = self.file.verdicts;
+        if rule.level <= 0.0 || rule.level >= 0.5 {
+            self.problem("/verdicts/level", "`level` must lie between 0 and 0.5");
         }
     }
 
@@ -466,14 +528,15 @@ impl<'a> Sense<'a> {
         };
         let path = format!("{at}/reported");
         let entries: Vec<_> = text.split_whitespace().collect();
-        if entries.len() != table.columns.len() {
+        let shown = table.columns.iter().filter(|column| !column.hidden());
+        let columns: Vec<_> = shown.map(Column::id).collect();
+        if entries.len() != columns.len() {
             let message = format!(
                 "`{}` reports {} numbers in a table of {} columns",
                 row.method,
                 entries.len(),
-                table.columns.len()
+                columns.len()
             );
-            let columns: Vec<_> = table.columns.iter().map(Column::id).collect();
             self.problem(&path, message).help = Some(format!(
                 "the columns are {}; write `-` for an empty cell",
                 columns.join(", ")
@@ -481,7 +544,12 @@ impl<'a> Sense<'a> {
             return vec![None; table.columns.len()];
         }
         let mut cells = Vec::new();
-        for (i, (entry, column)) in entries.iter().zip(&table.columns).enumerate() {
+        let mut entries = entries.iter().enumerate();
+        for column in &table.columns {
+            let Some((i, entry)) = (!column.hidden()).then(|| entries.next()).flatten() else {
+                cells.push(None);
+                continue;
+            };
             let kind = column.spread().unwrap_or(table.spread);
             let parsed = reported::parse(entry).and_then(|cell| match cell {
                 Some((_, _, Some(_))) if kind == Spread::None => Err(format!(
@@ -495,6 +563,7 @@ impl<'a> Sense<'a> {
                     decimals,
                     spread,
                     kind,
+                    spread_place: None,
                     seeds: table.reported_seeds,
                     place: table.place.clone(),
                 }),
@@ -739,13 +808,24 @@ impl<'a> Sense<'a> {
             );
         }
         let open = match statement {
-            Statement::Correlates(s) => s.at_least.is_none() && s.at_most.is_none(),
+            Statement::Correlates(s) => {
+                s.at_least.is_none() && s.at_most.is_none() && s.p_below.is_none()
+            }
             Statement::Gap(s) => s.at_least.is_none() && s.at_most.is_none(),
             Statement::Bound(s) => s.at_least.is_none() && s.at_most.is_none(),
             _ => false,
         };
         if open {
             self.problem(&at, format!("`{key}` needs `at_least`, `at_most` or both"));
+        }
+        if let Statement::Extreme(s) = statement {
+            let columns = s.columns.len();
+            if s.at_least.is_some_and(|least| least > columns as u64) {
+                self.problem(
+                    &format!("{at}/at_least"),
+                    format!("there are {columns} columns, fewer than that"),
+                );
+            }
         }
     }
 
