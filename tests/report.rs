@@ -2,6 +2,7 @@
 
 mod as_junit;
 mod as_latex;
+mod as_printed;
 mod command;
 mod hostile;
 
