@@ -14,11 +14,12 @@ help: ## Say what there is
 smoke: build ## From a fresh clone to a comparison table
 	cargo run --quiet -- run $(SUITE)
 
-# In two calls, because tests of one package may ask others to be built with other features, polars among them.
+# In two calls, because tests of one package may ask others to be built with other features, polars among them. Python's
+# come last, because some ask the program that these have built.
 test: libtorch python ## Run every test
-	PYTHONPATH=$(PACKAGES) $(PYTHON) -B -m unittest discover --start-directory tests --pattern '*_test.py'
 	cargo test --package optim --package torch-ext
 	cargo test
+	PYTHONPATH=$(PACKAGES) $(PYTHON) -B -m unittest discover --start-directory tests --pattern '*_test.py'
 
 build: libtorch ## Build the two programs, harness and harness-worker
 	cargo build
@@ -35,7 +36,7 @@ cuda: ## Provide the CUDA libtorch and use it (2.5 GB)
 cpu: ## Use the CPU libtorch again
 	@$(PYTHON) harness/setup/libtorch.py cpu
 
-python: $(PACKAGES)/requirements.txt ## Install the Python packages that the tests use (95 MB, 470 MB unpacked)
+python: $(PACKAGES)/requirements.txt ## Install the Python packages that the tests use (130 MB, 580 MB unpacked)
 	@$(PYTHON) harness/setup/libtorch.py python --into $(PACKAGES)
 
 # Into a folder, so neither a virtual environment nor permission to change the system's is needed.

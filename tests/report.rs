@@ -2,6 +2,7 @@
 
 mod as_junit;
 mod as_latex;
+mod as_printed;
 mod command;
 mod hostile;
 
@@ -234,7 +235,7 @@ fn the_markdown_page_is_what_it_was() {
 #[test]
 fn the_csv_has_every_cell_in_full_precision() {
     let text = csv::cells(&report());
-    assert_eq!(text.lines().count(), 1 + 4 * 4);
+    assert_eq!(text.lines().count(), 1 + 4 * 4 + 1);
     snapshot("cells.csv", &text);
 }
 
@@ -261,7 +262,8 @@ fn a_spread_that_is_printed_finer_than_its_mean_stays_so() {
 #[test]
 fn a_cell_says_its_seeds_and_runs_when_pointed_at() {
     let page = html::page(&report());
-    let hover = "differs by 0.000 ± 0.385 (90%), within the margin of ±0.805&#10;seed 1: 90.0000 (76bee849e2bf1e39)\
+    let hover = "differs by 0.000 ± 0.385 (90%), within the margin of ±0.805 (2 of the paper&#39;s standard \
+                 deviations): p = 1.000 of no difference, p = 0.004 of one beyond the margin&#10;seed 1: 90.0000 (76bee849e2bf1e39)\
                  &#10;seed 2: 90.2000 (8e49f0e3d24d452d)&#10;seed 3: 90.1000 (c826fe100409ac4c)";
     assert!(page.contains(&format!("title=\"{hover}\"")), "{page}");
 }
@@ -323,7 +325,7 @@ fn without_a_single_run_the_paper_alone_is_shown() {
         &expand(std::slice::from_ref(&suite)),
         &BTreeMap::new(),
     );
-    assert_eq!(report.verdicts_text().unwrap(), "13 not run");
+    assert_eq!(report.verdicts_text().unwrap(), "14 not run");
     let text = markdown::page(&report);
     assert!(
         text.contains("0 of 12 runs completed, 12 not run")

@@ -29,7 +29,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "commands",
         &[
             "content", "count", "event", "hub", "judge", "lint", "plan", "report", "schedule",
-            "show", "store", "suite",
+            "show", "stats", "store", "suite",
         ],
     ),
 ];

@@ -9,6 +9,7 @@ mod plan;
 mod report;
 mod run;
 mod select;
+mod stats;
 mod status;
 mod validate;
 
@@ -159,6 +160,9 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Answer statistical questions, a line of JSON each
+    #[command(hide = true)]
+    Stats,
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -318,6 +322,7 @@ pub fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
             print_json(&suite::schema())?;
             Ok(Exit::Success)
         }
+        Command::Stats => stats::stats(),
         Command::Doctor { output } => doctor::doctor(output.json),
         Command::Completions { shell } => {
             clap_complete::generate(

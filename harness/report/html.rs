@@ -3,9 +3,7 @@
 
 use std::fmt::Write;
 
-use super::markdown::{
-    LEGEND, as_printed, difference, list, note, rule, sign, verdict, why, without,
-};
+use super::markdown::{LEGEND, as_printed, difference, list, note, rule, sign, verdict, why};
 use super::number::{duration, fixed, or_nothing};
 use super::{Comparison, Derived, Mark, Number, Report, Shown, Sides, counted};
 use crate::judge::{Finding, Ruling, Verdict};
@@ -119,7 +117,7 @@ fn comparison(out: &mut String, table: &Comparison, sides: Sides) {
                 escape(group)
             );
         }
-        let _ = write!(out, "<tr><th scope=\"row\">{}</th>", escape(&row.method));
+        let _ = write!(out, "<tr><th scope=\"row\">{}</th>", escape(&row.title));
         row.cells
             .iter()
             .for_each(|cell| shown(out, cell, reported, sides));
@@ -254,7 +252,7 @@ fn every_cell(out: &mut String, table: &Comparison) {
             let _ = write!(
                 out,
                 "<tr><td>{}</td><td>{}</td>",
-                escape(&row.method),
+                escape(&row.title),
                 escape(&head.title)
             );
             let _ = write!(
@@ -299,16 +297,12 @@ fn derived(out: &mut String, table: &Derived, sides: Sides) {
         let number = |number: Option<f64>| {
             number.map_or("–".into(), |number| fixed(number, value.decimals))
         };
-        let hover = if value.missing.is_empty() {
-            String::new()
-        } else {
-            without(&value.missing)
-        };
+        let hover = value.weighed.as_ref().map_or("", |weighed| &weighed.reason);
         let _ = write!(
             out,
             "<tr><th scope=\"row\">{}</th><td>{}</td>",
             escape(&row.title),
-            number(value.printed)
+            number(value.printed.as_ref().map(|printed| printed.value))
         );
         let _ = write!(
             out,
@@ -318,9 +312,16 @@ fn derived(out: &mut String, table: &Derived, sides: Sides) {
         if sides == Sides::Both {
             let _ = write!(
                 out,
-                "<td title=\"{}\">{}</td>",
-                escape(&hover),
-                number(value.ours.map(|found| found.r))
+                "<td class=\"{}\" title=\"{}\">{}{}</td>",
+                value
+                    .weighed
+                    .as_ref()
+                    .map_or("", |weighed| class(weighed.verdict)),
+                escape(hover),
+                number(value.ours.map(|found| found.r)),
+                value.weighed.as_ref().map_or(String::new(), |weighed| {
+                    format!(" <b>{}</b>", sign(weighed.verdict))
+                })
             );
         }
         out.push_str("</tr>\n");

@@ -83,7 +83,7 @@ pub struct Drawn {
 impl Report {
     /// Sets `suite` beside the records of its runs. Pure.
     pub fn of(suite: &Suite, plan: &Plan, records: &BTreeMap<RunId, RunRecord>) -> Report {
-        let rule = Rule::default();
+        let rule = suite.verdicts;
         let cells = Cells::collect(suite, records);
         let tables: Vec<Comparison> = suite
             .tables
@@ -107,7 +107,7 @@ impl Report {
             derived: suite
                 .derived_tables
                 .iter()
-                .map(|table| Derived::of(suite, table, &cells))
+                .map(|table| Derived::of(suite, table, &cells, &rule))
                 .collect(),
             figures,
             claims: suite
@@ -126,6 +126,9 @@ impl Report {
         let rows = report.tables.iter_mut().flat_map(|table| &mut table.rows);
         for cell in rows.flat_map(|row| &mut row.cells) {
             (cell.planned, cell.missing, cell.weighed) = (0, None, None);
+        }
+        for row in report.derived.iter_mut().flat_map(|table| &mut table.rows) {
+            row.value.weighed = None;
         }
         report.figures.retain(|figure| figure.svg.is_ok());
         report
@@ -158,15 +161,18 @@ impl Report {
             .filter(|table| self.sides == Sides::Both || table.has_reported())
     }
 
-    /// How many cells came to each verdict, in the order of [`Verdict`].
+    /// How many cells came to each verdict, in the order of [`Verdict`]; one that several tables print counts once.
     pub fn verdicts(&self) -> BTreeMap<Verdict, usize> {
         let mut counts = BTreeMap::new();
-        for weighed in self
+        let cells = self
             .tables
             .iter()
             .flat_map(Comparison::cells)
-            .filter_map(|cell| cell.weighed.as_ref())
-        {
+            .filter(|cell| !cell.repeated)
+            .filter_map(|cell| cell.weighed.as_ref());
+        let rows = self.derived.iter().flat_map(|table| &table.rows);
+        let derived = rows.filter_map(|row| row.value.weighed.as_ref());
+        for weighed in cells.chain(derived) {
             *counts.entry(weighed.verdict).or_default() += 1;
         }
         counts

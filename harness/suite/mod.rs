@@ -48,6 +48,8 @@ pub struct Suite {
     pub tasks: IndexMap<String, Task>,
     /// Optimizers with their hyper-parameters.
     pub methods: IndexMap<String, MethodEntry>,
+    /// How cells are judged.
+    pub verdicts: Rule,
     /// Tables with parsed cells.
     pub tables: Vec<SuiteTable>,
     /// Tables computed from other tables.
@@ -71,8 +73,12 @@ pub struct SuiteTable {
     pub title: String,
     /// Where the reported numbers stand.
     pub place: String,
+    /// What the numbers are over seeds.
+    pub statistic: Statistic,
     /// What the reported numbers carry besides a mean, and what ours show.
     pub spread: Spread,
+    /// The table among whose verdicts its cells count that both have.
+    pub repeats: Option<String>,
     /// Seeds to run.
     pub seeds: Vec<u64>,
     /// Columns in order.
@@ -88,6 +94,8 @@ pub struct SuiteTable {
 pub struct SuiteRow {
     /// The method.
     pub method: String,
+    /// First column of the row.
+    pub title: String,
     /// Rows of one group stand together.
     pub group: Option<String>,
     /// What is reported, one entry a column; none where nothing is.
@@ -106,6 +114,15 @@ impl Suite {
             .metric
             .as_ref()
             .unwrap_or(&self.tasks[&column.task].metric)]
+    }
+}
+
+impl SuiteTable {
+    /// What is reported for `method` in `column`.
+    pub fn reported(&self, method: &str, column: &str) -> Option<&Reported> {
+        let c = self.columns.iter().position(|other| other.id() == column)?;
+        let row = self.rows.iter().find(|row| row.method == method)?;
+        row.reported.get(c)?.as_ref()
     }
 }
 
@@ -129,6 +146,11 @@ impl Column {
             Column::Correlation(column) => &column.title,
         };
         title.as_deref().unwrap_or(self.id())
+    }
+
+    /// Whether it is measured without being shown.
+    pub fn hidden(&self) -> bool {
+        matches!(self, Column::Measured(column) if column.hidden)
     }
 
     /// The spread this column prints instead of its table's.

@@ -82,7 +82,7 @@ fn ours(cell: &Shown, spread: Spread) -> Option<Point> {
 fn paper(cell: &Shown) -> Option<Point> {
     cell.reported
         .as_ref()
-        .map(|reported| (reported.value, reported.spread))
+        .map(|reported| (reported.value, reported.spread_beside()))
 }
 
 fn legend(root: &Area, table: &Comparison, columns: &[usize], label: i32) -> Fallible {
