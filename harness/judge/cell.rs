@@ -71,6 +71,12 @@ impl Cell {
             .count()
     }
 
+    /// Seeds with a value or, for a correlation, with all the values it is over.
+    pub fn with_value(&self) -> usize {
+        let without: BTreeSet<u64> = self.without.iter().map(|absent| absent.seed).collect();
+        self.planned.saturating_sub(without.len())
+    }
+
     /// The seeds without a value in words, the same ending counted once: `1 diverged at step 40, 2 not run`.
     pub fn missing(&self) -> Option<String> {
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();

@@ -104,15 +104,29 @@ pub fn judge_cell(cell: &Cell, reported: &Reported, rule: &Rule) -> Weighed {
     let (margin, basis) = margin(reported, rule);
     let untested = |verdict, reason| Weighed::untested(verdict, reason, margin, basis);
     let Some(ours) = cell.estimate else {
-        let missing = cell
-            .missing()
-            .unwrap_or_else(|| "nothing to estimate it from".into());
-        let verdict = match (cell.diverged(), cell.samples.is_empty()) {
-            (0, true) => Verdict::NotRun,
-            (0, false) => Verdict::Inconclusive,
-            _ => Verdict::Diverged,
+        let few = match cell.kind {
+            Kind::Mean => None,
+            Kind::Deviation => Some("a standard deviation needs 2 seeds"),
+            Kind::Correlation => Some("a correlation needs 3 seeds whose values vary"),
         };
-        return untested(verdict, missing);
+        let verdict = match (cell.with_value(), cell.diverged()) {
+            (0, 0) => Verdict::NotRun,
+            (0, _) => Verdict::Diverged,
+            _ => Verdict::Inconclusive,
+        };
+        let few = few.filter(|_| verdict == Verdict::Inconclusive);
+        let reasons: Vec<String> = few
+            .map(str::to_string)
+            .into_iter()
+            .chain(cell.missing())
+            .collect();
+        return untested(
+            verdict,
+            match reasons.is_empty() {
+                true => "nothing to estimate it from".into(),
+                false => reasons.join("; "),
+            },
+        );
     };
     if cell.kind != Kind::Mean {
         return with_losses(

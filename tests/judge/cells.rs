@@ -317,3 +317,42 @@ fn a_printed_interval_becomes_the_deviation_behind_it() {
         None
     );
 }
+
+#[test]
+fn too_few_seeds_for_a_deviation_or_a_correlation_are_inconclusive() {
+    let paper = reported(0.4, None, Spread::None, Some(20));
+    let judge = |kind, planned, without| {
+        let cell = Cell {
+            planned,
+            without,
+            kind,
+            ..Cell::default()
+        };
+        let weighed = judge_cell(&cell, &paper, &Rule::default());
+        (weighed.verdict, weighed.reason)
+    };
+    let missing = || vec![lost(2, None)];
+    assert_eq!(
+        judge(Kind::Deviation, 2, missing()),
+        (
+            Verdict::Inconclusive,
+            "a standard deviation needs 2 seeds; 1 not run".into()
+        )
+    );
+    assert_eq!(
+        judge(Kind::Correlation, 2, vec![]),
+        (
+            Verdict::Inconclusive,
+            "a correlation needs 3 seeds whose values vary".into()
+        )
+    );
+    assert_eq!(
+        judge(Kind::Deviation, 1, missing()),
+        (Verdict::NotRun, "1 not run".into())
+    );
+    let diverged = vec![lost(2, Some(Outcome::Diverged { step: 3 }))];
+    assert_eq!(
+        judge(Kind::Correlation, 1, diverged),
+        (Verdict::Diverged, "1 diverged at step 3".into())
+    );
+}
