@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+mod archive;
 mod families;
 mod fuzz;
 mod hub;

@@ -16,6 +16,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("seed", &["plan"]),
     ("judge", &["event", "plan", "stats", "suite"]),
     ("lint", &["judge", "plan", "stats", "suite"]),
+    ("diff", &["event", "plan", "suite"]),
     // Effects. A schedule makes attempts in a store and shows nothing; who shows it only listens.
     ("content", &[]),
     ("count", &[]),
@@ -25,11 +26,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("schedule", &["event", "plan", "store"]),
     ("show", &["event", "hub", "plan", "schedule"]),
     ("report", &["event", "judge", "plan", "stats", "suite"]),
+    ("archive", &["plan", "store", "suite"]),
     (
         "commands",
         &[
-            "content", "count", "event", "hub", "judge", "lint", "plan", "report", "schedule",
-            "show", "stats", "store", "suite",
+            "archive", "content", "count", "diff", "event", "hub", "judge", "lint", "plan",
+            "report", "schedule", "show", "stats", "store", "suite",
         ],
     ),
 ];
@@ -46,6 +48,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
             "measure",
             "models",
             "ready",
+            "share",
             "tasks",
             "train",
             "optim",

@@ -1,7 +1,10 @@
 //! One function per command: wires suites, plan, store, schedule and report together.
 
+mod archive;
 mod data;
+mod diff;
 mod doctor;
+mod explain;
 mod fetch;
 mod lint;
 mod methods;
@@ -9,6 +12,7 @@ mod plan;
 mod report;
 mod run;
 mod select;
+mod sources;
 mod stats;
 mod status;
 mod validate;
@@ -32,7 +36,8 @@ const CACHE: &str = "data/cache";
 /// Runs every cell of a paper's tables and sets the paper's numbers beside ours.
 ///
 /// Exit codes: 0 success, also when there was nothing to do; 1 unexpected error; 2 bad input; 3 some runs failed;
-/// 4 interrupted; 5 `lint` found something; 6 a claim is refuted (`report --strict`).
+/// 4 interrupted; 5 `lint` found something; 6 a claim is refuted (`report --strict`);
+/// 7 two result sets differ (`diff`).
 #[derive(Debug, Parser)]
 #[command(name = "harness", version, max_term_width = 100)]
 pub struct Arguments {
@@ -153,6 +158,40 @@ enum Command {
         #[arg(required = true, value_name = "NETWORK [OPTIONS]")]
         arguments: Vec<String>,
     },
+    /// Say what a cell (TABLE/ROW/COLUMN) or a run is made of, and the command that makes it again
+    Explain {
+        /// A cell, `table3/SAM/cars`, or the beginning of a run's id
+        #[arg(value_name = "CELL|RUN")]
+        what: String,
+        #[command(flatten)]
+        suites: Suites,
+        #[command(flatten)]
+        store: StoreAt,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Compare two stores or archives; exit code 0 only if they agree, to the last bit unless --tolerance says otherwise
+    Diff {
+        #[command(flatten)]
+        options: diff::Options,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Write one file with suites, results, environments and logs, which `report`, `status`, `explain` and `diff` read
+    Archive {
+        #[command(flatten)]
+        suites: Suites,
+        #[command(flatten)]
+        store: StoreAt,
+        /// Take final weights along
+        #[arg(long)]
+        weights: bool,
+        /// The file [default: SUITE.tar.gz]
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+        #[command(flatten)]
+        format: Output,
+    },
     /// Print the JSON Schema of the suite language
     Schema,
     /// Say what was found on this machine, and what is missing
@@ -172,16 +211,22 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct Suites {
-    /// Suite files
+    /// Suite files; where results are read, an archive of them will do
     #[arg(required = true, value_name = "SUITE")]
     paths: Vec<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
 struct StoreAt {
-    /// Folder of the results
-    #[arg(long, value_name = "DIR", default_value = STORE)]
-    store: PathBuf,
+    /// Folder of the results [default: data/runs]
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
+}
+
+impl StoreAt {
+    fn dir(&self) -> &Path {
+        self.store.as_deref().unwrap_or(Path::new(STORE))
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -215,6 +260,8 @@ pub enum Exit {
     Findings = 5,
     /// Our numbers refute a claim, and that was asked.
     ClaimRefuted = 6,
+    /// Two result sets do not agree.
+    Differ = 7,
 }
 
 impl From<Exit> for ExitCode {
@@ -260,7 +307,7 @@ pub fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
         } => plan::plan(
             &read(&suites.paths)?,
             &select.only,
-            &store.store,
+            store.dir(),
             output.json,
         ),
         Command::Fetch {
@@ -291,7 +338,7 @@ pub fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
             run::run(&run::Wanted {
                 suites: &suites,
                 only: &select.only,
-                store: &store.store,
+                store: store.dir(),
                 cache: &cache,
                 slots: slots.as_deref(),
                 out: &out,
@@ -303,7 +350,10 @@ pub fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
             suites,
             store,
             output,
-        } => status::status(&read(&suites.paths)?, &store.store, output.json),
+        } => {
+            let found = sources::open(&suites.paths, store.store.as_deref())?;
+            status::status(&found.suites, &found.store, output.json)
+        }
         Command::Data {
             suites,
             cache,
@@ -315,7 +365,40 @@ pub fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
             store,
             options,
             output,
-        } => report::report(&read(&suites.paths)?, &store.store, &options, output.json),
+        } => {
+            let found = sources::open(&suites.paths, store.store.as_deref())?;
+            report::report(&found.suites, &found.store, &options, output.json)
+        }
+        Command::Archive {
+            suites,
+            store,
+            weights,
+            output,
+            format,
+        } => {
+            let weights = match weights {
+                true => crate::archive::Weights::With,
+                false => crate::archive::Weights::Without,
+            };
+            let suites = read(&suites.paths)?;
+            archive::archive(
+                &suites,
+                store.dir(),
+                weights,
+                output.as_deref(),
+                format.json,
+            )
+        }
+        Command::Diff { options, output } => diff::compare(&options, output.json),
+        Command::Explain {
+            what,
+            suites,
+            store,
+            output,
+        } => {
+            let found = sources::open(&suites.paths, store.store.as_deref())?;
+            explain::explain(&what, &found.suites, &found.store, output.json)
+        }
         Command::Methods { name, output } => methods::methods(name.as_deref(), output.json),
         Command::Bench { arguments } => bench(&arguments),
         Command::Schema => {

@@ -56,7 +56,7 @@ pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Exit> {
             worker: worker_path()?,
             folders,
             cache: Some(std::path::absolute(wanted.cache)?),
-            again: &|run| again(wanted, run),
+            again: &|run| again(wanted.suites, wanted.store, run),
         };
         let mut display = Display::new(&plan, &slots);
         let summary = schedule(&plan, &setting, &control, &mut |told| display.tell(&told));
@@ -104,10 +104,10 @@ pub(super) fn locate(suites: &[Suite]) -> anyhow::Result<BTreeMap<String, PathBu
 }
 
 /// The command that does one run again.
-fn again(wanted: &Wanted<'_>, run: &PlannedRun) -> String {
+pub(super) fn again(suites: &[Suite], store: &Path, run: &PlannedRun) -> String {
     let mut words = vec!["harness".to_string(), "run".to_string()];
-    words.extend(wanted.suites.iter().map(|suite| shown(&suite.path)));
-    words.extend(["--store".to_string(), shown(wanted.store)]);
+    words.extend(suites.iter().map(|suite| shown(&suite.path)));
+    words.extend(["--store".to_string(), shown(store)]);
     for (key, value) in [
         ("method", &run.method),
         ("task", &run.task),

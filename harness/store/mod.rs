@@ -166,6 +166,29 @@ impl Store {
         Ok(found.into_iter().flatten().collect())
     }
 
+    /// The runs that are done, in the order of their ids.
+    pub fn done(&self) -> Result<Vec<RunId>> {
+        let mut found = Vec::new();
+        let entries = match fs::read_dir(&self.dir) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(found),
+            entries => entries.with_context(|| self.dir.display().to_string())?,
+        };
+        for entry in entries {
+            let name = entry?.file_name();
+            // Whatever else lies here is not ours.
+            let is_id =
+                |name: &&str| name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+            found.extend(name.to_str().filter(is_id).map(|name| RunId(name.into())));
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// Whether a file of a run's folder holds its final weights.
+    pub fn is_weights(name: &str) -> bool {
+        name == MODEL
+    }
+
     /// The specification of a run that is done.
     pub fn spec(&self, id: &RunId) -> Result<Option<RunSpec>> {
         files::read_spec(&self.folder(id), id)
