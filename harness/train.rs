@@ -19,7 +19,7 @@ use harness::plan::{Job, RunSpec};
 use harness::seed::{SplitMix, derive};
 use harness::suite;
 use harness::suite::{
-    Length, Measure, MethodEntry, PerplexityWeighting, Selection, TRAINING, Training,
+    Length, Measure, MethodEntry, PerplexityWeighting, Selection, SizeUnit, TRAINING, Training,
 };
 
 /// Updates between two looks at the loss are at least this many, and so many that a run has at most
@@ -66,6 +66,7 @@ pub fn train(job: &Job, out: &Path, tell: &mut dyn FnMut(Event)) -> Result<Outco
         share.wait()?;
     }
     task.share = share;
+    sizes(spec, &task, tell);
     let before = before_training(job, &task)?;
 
     let mut trained = Trained {
@@ -319,6 +320,27 @@ fn look_at(
     for (metric, value) in present {
         if let Some(value) = value {
             observe(step, TRAINING, metric, value, tell);
+        }
+    }
+}
+
+/// Tells how large the portions are that the run reads.
+fn sizes(spec: &RunSpec, task: &Task, tell: &mut dyn FnMut(Event)) {
+    let train = spec.train.join("+");
+    let portions = task
+        .portions()
+        .map(|(name, examples)| (name, examples.as_ref()));
+    for (name, examples) in portions.chain([(train.as_str(), task.train.as_ref())]) {
+        let tokens: usize = (0..examples.len())
+            .map(|place| examples.tokens(place))
+            .sum();
+        for (unit, count) in [
+            (SizeUnit::Examples, examples.len()),
+            (SizeUnit::Tokens, tokens),
+        ] {
+            if count > 0 {
+                observe(0, name, unit.metric(), count as f64, tell);
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Every cell on a line, in full precision.
 //!
+//! `mixed` names the properties in which the runs of a cell differ; `stale` says that another build made one of them.
 //! `p` asks whether ours is different, `p_equivalent` whether it is as different as `margin`; `interval_low` and
 //! `interval_high` bound the difference, at 90% unless the suite says otherwise.
 
@@ -9,7 +10,7 @@ use crate::suite::Spread;
 
 const HEADER: &str = "suite,table,group,method,column,paper,paper_spread,paper_spread_kind,paper_seeds,ours,ours_sd,\
                       ours_ci95,n,planned,missing,difference,interval_low,interval_high,p,p_equivalent,margin,margin_is,\
-                      verdict,seeds_to_decide,reason,seeds,runs";
+                      verdict,seeds_to_decide,reason,seeds,runs,mixed,stale";
 
 /// The cells of all tables and of those computed from them, comma-separated (RFC 4180); an empty field where there is nothing.
 pub fn cells(report: &Report) -> String {
@@ -79,7 +80,13 @@ fn fields(
         cell.missing.clone().unwrap_or_default(),
     ];
     fields.extend(judged(weighed));
-    fields.extend([seeds.join(" "), runs.join(" ")]);
+    let stale = if cell.origin.stale { "yes" } else { "" };
+    fields.extend([
+        seeds.join(" "),
+        runs.join(" "),
+        cell.origin.mixed.join(" "),
+        stale.into(),
+    ]);
     fields
 }
 

@@ -3,7 +3,9 @@
 
 use std::fmt::Write;
 
-use super::markdown::{LEGEND, as_printed, difference, list, note, rule, sign, verdict, why};
+use super::markdown::{
+    LEGEND, as_printed, difference, list, note, origins, rule, sign, verdict, why,
+};
 use super::number::{duration, fixed, or_nothing};
 use super::{Comparison, Derived, Mark, Number, Report, Shown, Sides, counted};
 use crate::judge::{Finding, Ruling, Verdict};
@@ -61,6 +63,7 @@ pub fn page(report: &Report) -> String {
             escape(&margin)
         );
     }
+    super::card::html(&mut out, report);
     provenance(&mut out, report);
     let _ = write!(
         out,
@@ -139,8 +142,9 @@ fn comparison(out: &mut String, table: &Comparison, sides: Sides) {
     };
     let _ = writeln!(
         out,
-        "<p class=\"note\">{above}Numbers: {}; best in bold, worst in italics.</p>",
-        escape(&note(table))
+        "<p class=\"note\">{above}Numbers: {}; best in bold, worst in italics.{}</p>",
+        escape(&note(table)),
+        escape(&origins(table))
     );
     every_cell(out, table);
 }
@@ -160,7 +164,8 @@ fn shown(out: &mut String, cell: &Shown, reported: bool, sides: Sides) {
     let printed = cell.reported.as_ref().map(|reported| reported.value);
     let _ = write!(
         out,
-        "<td class=\"{class}\"{} title=\"{}\">",
+        "<td class=\"{class}{}\"{} title=\"{}\">",
+        if cell.origin.stale { " stale" } else { "" },
         value(mean.or(printed)),
         escape_lines(&hover(cell), "&#10;")
     );
@@ -178,8 +183,9 @@ fn shown(out: &mut String, cell: &Shown, reported: bool, sides: Sides) {
         .unwrap_or_default();
     let _ = write!(
         out,
-        "<span class=\"ours\">{}{sign}</span>",
-        marked(&cell.ours, cell.ours_mark)
+        "<span class=\"ours\">{}{}{sign}</span>",
+        marked(&cell.ours, cell.ours_mark),
+        cell.origin.signs()
     );
     match &cell.missing {
         Some(_) if cell.ours.is_some() => {

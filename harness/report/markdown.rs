@@ -70,6 +70,18 @@ pub(super) fn note(table: &Comparison) -> String {
     }
 }
 
+/// The meaning of the signs behind our numbers, of those that the table has.
+pub(super) fn origins(table: &Comparison) -> String {
+    let mut words = String::new();
+    if table.cells().any(|cell| !cell.origin.mixed.is_empty()) {
+        words.push_str(" † from runs of different builds, libtorch versions, devices or threads.");
+    }
+    if table.cells().any(|cell| cell.origin.stale) {
+        words.push_str(" ° made by another build of the harness than this one.");
+    }
+    words
+}
+
 /// The same of the paper's numbers alone.
 pub(super) fn as_printed(table: &Comparison) -> String {
     match &table.spread {
@@ -134,8 +146,9 @@ fn comparison(out: &mut String, table: &Comparison, sides: Sides) {
     };
     let _ = writeln!(
         out,
-        "\n{above}{}; **best**, *worst*.",
-        sentence(&note(table))
+        "\n{above}{}; **best**, *worst*.{}",
+        sentence(&note(table)),
+        origins(table)
     );
     let _ = writeln!(out, "\n<details><summary>Every cell</summary>\n");
     let _ = writeln!(
@@ -185,10 +198,15 @@ pub(super) fn verdict(cell: &Shown) -> String {
 
 /// The reason of the verdict or, without one, of missing seeds.
 pub(super) fn why(cell: &Shown) -> String {
-    match &cell.weighed {
+    let reason = match &cell.weighed {
         Some(weighed) => weighed.reason.clone(),
         None => cell.missing.clone().unwrap_or_default(),
-    }
+    };
+    let words = [
+        Some(reason).filter(|words| !words.is_empty()),
+        cell.origin.words(),
+    ];
+    words.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 fn overview(cell: &Shown, reported: bool, sides: Sides) -> String {
@@ -203,7 +221,8 @@ fn overview(cell: &Shown, reported: bool, sides: Sides) -> String {
         (None, Some(missing)) => format!(" ({})", escape(missing)),
         _ => String::new(),
     };
-    let ours = format!("{}{partial}", marked(&cell.ours, cell.ours_mark));
+    let origin = cell.origin.signs();
+    let ours = format!("{}{origin}{partial}", marked(&cell.ours, cell.ours_mark));
     let sign = cell
         .weighed
         .as_ref()

@@ -3,6 +3,7 @@
 //! [`Report::of`] computes everything once; each format only writes it down and escapes what came from outside.
 //! Nothing here depends on the time of day: the same records give the same bytes.
 
+pub mod card;
 pub mod csv;
 pub mod html;
 pub mod junit;
@@ -20,8 +21,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+pub use card::Card;
 pub use number::Number;
-pub use provenance::{Provenance, Ran, Runs};
+pub use provenance::{Origin, Provenance, Ran, Runs};
 pub use table::{Comparison, Derived, DerivedLine, Head, Line, Lines, Mark, Shown};
 
 use crate::event::RunRecord;
@@ -55,6 +57,8 @@ pub struct Report {
     pub rule: Rule,
     /// What ran.
     pub runs: Runs,
+    /// What a reader needs to do it again.
+    pub card: Card,
     /// Where it ran.
     pub provenance: Provenance,
     /// The tables.
@@ -83,12 +87,13 @@ pub struct Drawn {
 impl Report {
     /// Sets `suite` beside the records of its runs. Pure.
     pub fn of(suite: &Suite, plan: &Plan, records: &BTreeMap<RunId, RunRecord>) -> Report {
+        let provenance = Provenance::of(plan, records);
         let rule = suite.verdicts;
         let cells = Cells::collect(suite, records);
         let tables: Vec<Comparison> = suite
             .tables
             .iter()
-            .map(|table| Comparison::of(suite, table, &cells, &rule))
+            .map(|table| Comparison::of(suite, table, &cells, &rule, records))
             .collect();
         let figures = suite
             .figures
@@ -103,7 +108,8 @@ impl Report {
             sides: Sides::Both,
             rule,
             runs: Runs::of(suite, plan, records),
-            provenance: Provenance::of(plan, records),
+            card: Card::of(suite, plan, records, &provenance),
+            provenance,
             derived: suite
                 .derived_tables
                 .iter()
@@ -242,7 +248,7 @@ pub struct Rendered {
     pub files: Vec<PathBuf>,
 }
 
-/// Writes a report into the folder `out`: `index.html`, `report.md`, `cells.csv`,
+/// Writes a report into the folder `out`: `index.html`, `report.md`, `card.md`, `cells.csv`,
 /// `tables.tex` with `report.tex` around it, `junit.xml`, and a picture a figure.
 pub fn render(report: Report, out: &Path) -> anyhow::Result<Rendered> {
     std::fs::create_dir_all(out)
@@ -257,6 +263,7 @@ pub fn render(report: Report, out: &Path) -> anyhow::Result<Rendered> {
     };
     write("index.html".into(), &html::page(&report))?;
     write("report.md".into(), &markdown::page(&report))?;
+    write("card.md".into(), &card::markdown(&report))?;
     write("cells.csv".into(), &csv::cells(&report))?;
     write("tables.tex".into(), &latex::tables(&report))?;
     write("report.tex".into(), &latex::document(&report))?;

@@ -1,9 +1,11 @@
 //! Comparison tables without a format: what each cell shows, in the printed order and precision.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Sides;
 use super::number::Number;
+use super::provenance::Origin;
+use crate::event::RunRecord;
 use crate::judge::{
     Cell, Cells, DerivedValue, Rule, Sample, Weighed, derived_value, direction, judge_cell,
 };
@@ -112,6 +114,8 @@ pub struct Shown {
     pub seeds: Vec<Sample>,
     /// The runs it is made of.
     pub runs: BTreeSet<RunId>,
+    /// Where they ran.
+    pub origin: Origin,
 }
 
 /// The best and the worst of a column.
@@ -138,7 +142,13 @@ pub enum Lines {
 
 impl Comparison {
     /// Sets a table beside its cells.
-    pub fn of(suite: &Suite, table: &SuiteTable, cells: &Cells, rule: &Rule) -> Comparison {
+    pub fn of(
+        suite: &Suite,
+        table: &SuiteTable,
+        cells: &Cells,
+        rule: &Rule,
+        records: &BTreeMap<RunId, RunRecord>,
+    ) -> Comparison {
         let mut columns: Vec<Head> = table
             .columns
             .iter()
@@ -163,6 +173,7 @@ impl Comparison {
                 let first = table.repeats.as_ref().and_then(|id| suite.table(id));
                 shown.repeated =
                     first.is_some_and(|first| first.reported(&row.method, &head.id).is_some());
+                shown.origin = Origin::of(&shown.runs, records);
                 shown
             });
             rows.push(Line {
@@ -316,6 +327,7 @@ fn show(
             .iter()
             .flat_map(|sample| sample.runs.iter().cloned())
             .collect(),
+        origin: Origin::default(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::io::IsTerminal;
 
-use super::markdown::{LEGEND, as_printed, list, note, sign, without};
+use super::markdown::{LEGEND, as_printed, list, note, origins, sign, without};
 use super::number::{fixed, or_nothing};
 use super::{Comparison, Derived, Lines, Mark, Report, Shown, Sides};
 use crate::judge::{Ruling, Verdict};
@@ -202,9 +202,9 @@ fn comparison(out: &mut String, table: &Comparison, sides: Sides, style: Style) 
         start = end;
     }
     let text = match lines {
-        Lines::Both => format!("{LEGEND}; {}; * best.", note(table)),
+        Lines::Both => format!("{LEGEND}; {}; * best.{}", note(table), origins(table)),
         Lines::Paper => format!("{}; * best.", as_printed(table)),
-        Lines::Ours => format!("{}; * best.", note(table)),
+        Lines::Ours => format!("{}; * best.{}", note(table), origins(table)),
     };
     let _ = writeln!(out, "{}\n", style.paint(DIM, &wrapped(&text, style.width)));
 }
@@ -246,6 +246,7 @@ fn ours(cell: &Shown, reported: bool) -> Piece {
         None if cell.diverged > 0 => "diverged –".into(),
         None => "–".into(),
     };
+    let number = format!("{number}{}", cell.origin.signs());
     match &cell.weighed {
         Some(weighed) => (
             format!("{number}{mark} {}", sign(weighed.verdict)),

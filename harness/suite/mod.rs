@@ -10,6 +10,7 @@ mod lines;
 mod problem;
 mod reported;
 mod sense;
+mod settings;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ pub use language::*;
 pub use lines::Lines;
 pub use problem::{Problem, Problems, nearest};
 pub use reported::{Reported, amount};
+pub use settings::{Setting, Source};
 
 /// In place of a portion of the data: training itself.
 pub const TRAINING: &str = "training";
@@ -60,6 +62,8 @@ pub struct Suite {
     pub figures: Vec<Figure>,
     /// Claims.
     pub claims: Vec<Claim>,
+    /// Every value that the file sets, with what it says about where the value comes from.
+    pub settings: Vec<Setting>,
     /// Where in the file all this stands.
     pub lines: Lines,
 }

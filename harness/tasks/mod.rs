@@ -174,6 +174,13 @@ impl Task {
             .with_context(|| format!("the portion `{name}` was not opened"))
     }
 
+    /// The portions to evaluate, by name.
+    pub fn portions(&self) -> impl Iterator<Item = (&str, &Arc<dyn Examples>)> {
+        self.portions
+            .iter()
+            .map(|(name, examples)| (name.as_str(), examples))
+    }
+
     /// `batch` on the device, pixels normalised.
     pub fn on_device(&self, batch: &Batch) -> Batch {
         let input = batch.input.to_device(self.device);

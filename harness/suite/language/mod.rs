@@ -83,4 +83,13 @@ pub struct Citation {
     /// arXiv number with version, `2310.03646v2`.
     #[serde(default)]
     pub arxiv: Option<String>,
+    /// Its published code, or that there is none.
+    #[serde(default)]
+    pub code: Option<String>,
+    /// The hardware it states, and where.
+    #[serde(default)]
+    pub hardware: Option<String>,
+    /// The software versions it states, or that it states none.
+    #[serde(default)]
+    pub software: Option<String>,
 }

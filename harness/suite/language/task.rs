@@ -29,6 +29,41 @@ pub struct Task {
     pub training: String,
     /// The metric of this file that columns show unless they name another.
     pub metric: String,
+    /// How large the paper says the portions are; shown beside what is counted.
+    #[serde(default)]
+    pub sizes: Option<Sizes>,
+}
+
+/// How large the paper says portions are.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sizes {
+    /// Where it says so.
+    pub place: String,
+    /// What it counts.
+    pub unit: SizeUnit,
+    /// Portions with their size as printed, `380M`.
+    pub portions: indexmap::IndexMap<String, String>,
+}
+
+/// What the size of a portion counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SizeUnit {
+    /// Images, blocks or pairs.
+    Examples,
+    /// Tokens of text.
+    Tokens,
+}
+
+impl SizeUnit {
+    /// The metric under which a run observes it.
+    pub fn metric(self) -> &'static str {
+        match self {
+            SizeUnit::Examples => "examples",
+            SizeUnit::Tokens => "tokens",
+        }
+    }
 }
 
 /// Where a data set or a tokenizer comes from: give `hub` or `folder`.

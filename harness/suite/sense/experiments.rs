@@ -75,6 +75,11 @@ impl Sense<'_> {
             );
             self.fits(&format!("{at}/metric"), task, &task.metric);
             self.distinct(&format!("{at}/train"), &task.train, "portion");
+            for (portion, size) in task.sizes.iter().flat_map(|sizes| &sizes.portions) {
+                if let Err(error) = super::super::reported::amount(size) {
+                    self.problem(&format!("{at}/sizes/portions/{portion}"), error);
+                }
+            }
             if let Some(training) = file.training.get(&task.training) {
                 if training.selection == Selection::Best && task.select.is_none() {
                     self.problem(

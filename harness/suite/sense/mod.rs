@@ -73,6 +73,7 @@ pub fn check(path: &Path, text: &str, tree: &Node, file: SuiteFile) -> Result<Su
         totals: file.totals,
         figures: file.figures,
         claims: file.claims,
+        settings: super::settings::of(text, tree),
         lines: Lines::new(text, tree.clone()),
     })
 }
