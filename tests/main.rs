@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+mod cluster;
 mod families;
 mod hub;
 mod judge;

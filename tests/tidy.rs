@@ -23,13 +23,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("hub", &["layout", "plan", "suite"]),
     ("store", &["event", "plan"]),
     ("schedule", &["event", "plan", "store"]),
+    ("cluster", &["event", "plan", "schedule", "store", "suite"]),
     ("show", &["event", "hub", "plan", "schedule"]),
     ("report", &["event", "judge", "plan", "stats", "suite"]),
     (
         "commands",
         &[
-            "content", "count", "event", "hub", "judge", "lint", "plan", "report", "schedule",
-            "show", "store", "suite",
+            "cluster", "content", "count", "event", "hub", "judge", "lint", "plan", "report",
+            "schedule", "show", "store", "suite",
         ],
     ),
 ];
