@@ -239,12 +239,12 @@ impl Watch<'_> {
         Ok(())
     }
 
-    /// A new failure is in the store. A worker that was killed is Slurm's doing when Slurm says so.
+    /// A new failure is in the store. It is the run's own when its job ended by itself: to cancel a job, or to end it at
+    /// its time limit, Slurm kills the worker first, whose supervisor may live long enough to record that as a failure.
     fn told_of_failure(&mut self, i: usize, failed: FailedAttempt) {
         let run = &self.runs[i];
-        if let Outcome::Killed { .. } = failed.outcome
-            && (run.is_live() || !matches!(run.ending(), None | Some("FAILED" | "COMPLETED")))
-        {
+        let by_itself = matches!(run.ending(), None | Some("FAILED" | "COMPLETED"));
+        if run.is_live() || !by_itself {
             return;
         }
         let id = &self.plan.runs[i].id;

@@ -35,8 +35,9 @@ slay() { # NAME
 of_jobs() { # [NODE]
     local environment
     for environment in /proc/[0-9]*/environ; do
-        if tr '\0' '\n' <"$environment" 2>/dev/null | grep -qx "SLURM_CONF=$SLURM_CONF" &&
-            tr '\0' '\n' <"$environment" 2>/dev/null | grep -q "^SLURMD_NODENAME=${1:-}"; then
+        # Processes end while they are looked at, and strangers' may not be read.
+        if { tr '\0' '\n' <"$environment" | grep -qx "SLURM_CONF=$SLURM_CONF" &&
+            tr '\0' '\n' <"$environment" | grep -q "^SLURMD_NODENAME=${1:-}"; } 2>/dev/null; then
             environment=${environment#/proc/}
             echo "${environment%/environ}"
         fi
