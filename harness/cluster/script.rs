@@ -72,8 +72,7 @@ if [ "$told" = USR1 ] && [ "$code" -eq 4 ]; then
     if [ "${{SLURM_RESTART_COUNT:-0}}" -lt {} ]; then
         echo "the time limit is near: starting again from the checkpoint"
         for pause in 1 2 4 8 16; do
-            # Being started again ends this script.
-            scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}" && sleep 60
+            scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}" && exit "$code"
             sleep "$pause"
         done
     fi

@@ -87,8 +87,8 @@ SlurmctldPort=$port
 SlurmUser=$me
 SlurmdUser=$me
 AuthType=auth/munge
-# The second value is also how long a job that is started again has to wait, 120 seconds by default.
-AuthInfo=socket=$dir/munge.sock,cred_expire=3
+# The second value, 5 at least, is also how long a job that is started again has to wait, 120 seconds by default.
+AuthInfo=socket=$dir/munge.sock,cred_expire=5
 CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
 StateSaveLocation=$dir/state
 SlurmdSpoolDir=$dir/spool-%n
