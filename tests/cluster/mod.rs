@@ -350,23 +350,17 @@ fn a_run_longer_than_its_jobs_goes_on_from_its_checkpoint() {
     place.write(
         "program.sh",
         &format!(
-            "#!/bin/bash\nif [ -f {0}/checkpoint ]; then exec {1} \"$@\"; fi\n\
+            "#!/bin/bash\nif [ -f {0}/checkpoint ]; then exec \"$@\"; fi\n\
              trap 'touch {0}/checkpoint; exit 4' USR1\nwhile :; do sleep 0.1; done\n",
-            place.dir.display(),
-            env!("CARGO_BIN_EXE_harness")
+            place.dir.display()
         ),
     );
     place.profile(&format!(
-        "program: bash\noptions: []\nlead: 58\ncontainer: [env, bash, {}]\n",
+        "lead: 58\ncontainer: [bash, {}]\n",
         place.dir.join("program.sh").display()
     ));
     let profile = fs::read_to_string(place.dir.join("profile.yaml")).unwrap();
-    place.write(
-        "profile.yaml",
-        &profile
-            .replace("time: 5", "time: 1")
-            .replace("program: bash\n", ""),
-    );
+    place.write("profile.yaml", &profile.replace("time: 5", "time: 1"));
     assert_eq!(place.end_of(place.head()), 0, "{}", place.said());
     assert!(place.dir.join("checkpoint").exists());
     assert_eq!(
