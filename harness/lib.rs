@@ -5,6 +5,7 @@
 //! Read the modules in that order. `harness/README.md` is the map, with the invariants.
 
 pub mod archive;
+pub mod cluster;
 pub mod commands;
 pub mod content;
 pub mod count;

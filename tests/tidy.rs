@@ -24,13 +24,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("hub", &["layout", "plan", "suite"]),
     ("store", &["event", "plan"]),
     ("schedule", &["event", "plan", "store"]),
+    ("cluster", &["event", "plan", "schedule", "store", "suite"]),
     ("show", &["event", "hub", "plan", "schedule"]),
     ("report", &["event", "judge", "plan", "stats", "suite"]),
     ("archive", &["plan", "store", "suite"]),
     (
         "commands",
         &[
-            "archive", "content", "count", "diff", "event", "hub", "judge", "lint", "plan",
+            "archive", "cluster", "content", "count", "diff", "event", "hub", "judge", "lint", "plan",
             "report", "schedule", "show", "stats", "store", "suite",
         ],
     ),

@@ -23,6 +23,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::cluster::Profile;
 use crate::hub::Reach;
 use crate::report::quoted;
 use crate::suite::{self, Problems, Suite};
@@ -107,6 +108,15 @@ enum Command {
         /// Use no network: models and data that are not in the cache are an error (as with HF_HUB_OFFLINE=1)
         #[arg(long)]
         offline: bool,
+        /// Where runs are done
+        #[arg(long, value_enum, default_value_t = Executor::Local)]
+        executor: Executor,
+        /// What the cluster is asked for, with `--executor slurm`
+        #[arg(long, value_name = "FILE", required_if_eq("executor", "slurm"))]
+        profile: Option<PathBuf>,
+        /// Write no report
+        #[arg(long)]
+        no_report: bool,
         #[command(flatten)]
         output: Output,
     },
@@ -209,6 +219,15 @@ enum Command {
     },
 }
 
+/// Where runs are done.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Executor {
+    /// On this machine
+    Local,
+    /// As jobs of a Slurm cluster
+    Slurm,
+}
+
 #[derive(Debug, clap::Args)]
 struct Suites {
     /// Suite files; where results are read, an archive of them will do
@@ -231,7 +250,7 @@ impl StoreAt {
 
 #[derive(Debug, clap::Args)]
 struct Select {
-    /// Only runs with this method, task, seed or table: `method=SAM`, `seed=0,1`; may be repeated, all must hold
+    /// Only runs with this method, task, seed, table or run id: `method=SAM`, `seed=0,1`; may be repeated, all must hold
     #[arg(long, value_name = "KEY=VALUE")]
     only: Vec<Only>,
 }
@@ -332,9 +351,27 @@ pub fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
             slots,
             out,
             offline,
+            executor,
+            profile,
+            no_report,
             output,
         } => {
             let suites = read(&suites.paths)?;
+            let executor = match (executor, profile) {
+                (Executor::Local, None) => run::Executor::Here,
+                (Executor::Slurm, Some(path)) => {
+                    if slots.is_some() {
+                        return Err(BadInput(
+                            "--slots: a job's slots follow from the profile".into(),
+                        )
+                        .into());
+                    }
+                    let profile =
+                        Profile::read(&path).map_err(|problems| BadInput(render(&[problems])))?;
+                    run::Executor::Slurm(Box::new(profile))
+                }
+                _ => return Err(BadInput("--profile goes with --executor slurm".into()).into()),
+            };
             run::run(&run::Wanted {
                 suites: &suites,
                 only: &select.only,
@@ -343,6 +380,11 @@ pub fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
                 slots: slots.as_deref(),
                 out: &out,
                 reach: reach(offline),
+                executor,
+                reports: match no_report {
+                    true => run::Reports::Leave,
+                    false => run::Reports::Write,
+                },
                 json: output.json,
             })
         }

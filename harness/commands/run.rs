@@ -7,8 +7,9 @@ use serde_json::json;
 
 use super::select::{Only, select};
 use super::{BadInput, Exit, fetch, print_json, quoted, render, report, shown};
+use crate::cluster::{self, Profile};
 use crate::hub::Reach;
-use crate::plan::{PlannedRun, expand};
+use crate::plan::{Plan, PlannedRun, expand};
 use crate::schedule::{Control, Setting, Slot, Slots, Summary, schedule, worker_path};
 use crate::show::Display;
 use crate::store::Store;
@@ -23,7 +24,26 @@ pub struct Wanted<'a> {
     pub slots: Option<&'a str>,
     pub out: &'a Path,
     pub reach: Reach,
+    pub executor: Executor,
+    pub reports: Reports,
     pub json: bool,
+}
+
+/// Where runs are done.
+pub enum Executor {
+    /// On this machine.
+    Here,
+    /// As jobs of a Slurm cluster.
+    Slurm(Box<Profile>),
+}
+
+/// Whether reports are written at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reports {
+    /// They are.
+    Write,
+    /// They are not: another process does.
+    Leave,
 }
 
 pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Exit> {
@@ -50,18 +70,10 @@ pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Exit> {
             Some(fetched) => folders.extend(fetched),
             None => return Ok(Exit::Interrupted),
         }
-        let setting = Setting {
-            store: &store,
-            slots: &slots,
-            worker: worker_path()?,
-            folders,
-            cache: Some(std::path::absolute(wanted.cache)?),
-            again: &|run| again(wanted.suites, wanted.store, run),
-        };
-        let mut display = Display::new(&plan, &slots);
-        let summary = schedule(&plan, &setting, &control, &mut |told| display.tell(&told));
-        display.close();
-        summary?
+        match &wanted.executor {
+            Executor::Here => here(wanted, &plan, &store, &slots, folders, &control)?,
+            Executor::Slurm(profile) => on_cluster(wanted, &plan, &store, profile, &control)?,
+        }
     } else {
         Summary {
             already: plan.runs.iter().map(|run| run.id.clone()).collect(),
@@ -69,7 +81,11 @@ pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Exit> {
         }
     };
     let mut reports = Vec::new();
-    for suite in wanted.suites {
+    let reported = match wanted.reports {
+        Reports::Write => wanted.suites,
+        Reports::Leave => &[],
+    };
+    for suite in reported {
         let rendered = report::write(suite, &store, wanted.out)?;
         if !wanted.json {
             report::show(&rendered);
@@ -84,6 +100,58 @@ pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Exit> {
         println!("{}", sentence(&summary));
     }
     Ok(exit(&summary))
+}
+
+fn here(
+    wanted: &Wanted<'_>,
+    plan: &Plan,
+    store: &Store,
+    slots: &[Slot],
+    folders: BTreeMap<String, PathBuf>,
+    control: &Control,
+) -> anyhow::Result<Summary> {
+    let setting = Setting {
+        store,
+        slots,
+        worker: worker_path()?,
+        folders,
+        cache: Some(std::path::absolute(wanted.cache)?),
+        again: &|run| again(wanted.suites, wanted.store, run),
+    };
+    let mut display = Display::new(plan, slots);
+    let summary = schedule(plan, &setting, control, &mut |told| display.tell(&told));
+    display.close();
+    summary
+}
+
+/// Submits the runs to a cluster, where a job for each does `harness run --only run=...`, and waits for them.
+fn on_cluster(
+    wanted: &Wanted<'_>,
+    plan: &Plan,
+    store: &Store,
+    profile: &Profile,
+    control: &Control,
+) -> anyhow::Result<Summary> {
+    let absolute = |path: &Path| anyhow::Ok(shown(&std::path::absolute(path)?));
+    let mut arguments = vec!["run".to_string()];
+    for suite in wanted.suites {
+        arguments.push(absolute(&suite.path)?);
+    }
+    arguments.extend(["--store".into(), absolute(wanted.store)?]);
+    arguments.extend(["--cache".into(), absolute(wanted.cache)?]);
+    arguments.extend(["--offline".into(), "--no-report".into()]);
+    let program = profile.program(std::env::current_exe()?);
+    let setting = cluster::Setting {
+        profile,
+        store,
+        command: cluster::Command { program, arguments },
+        again: &|run| again(wanted.suites, wanted.store, run),
+        note: &|line| eprintln!("{line}"),
+    };
+    let mut display = Display::new(plan, &[]);
+    let summary = cluster::watch(plan, &setting, control, &mut |told| display.tell(&told));
+    display.close();
+    summary
 }
 
 /// Every folder the suites name, checked before any time is spent.

@@ -206,6 +206,27 @@ pub fn parse(path: &Path, text: &str) -> Result<Suite, Problems> {
     sense::check(path, text, &tree, file).map_err(problems)
 }
 
+/// Reads another YAML file as strictly as a suite: `T`'s JSON Schema decides what is accepted. `senseless` tells what the
+/// schema cannot, as places such as `/options/0` and messages.
+pub fn read_strictly<T: schemars::JsonSchema + serde::de::DeserializeOwned>(
+    path: &Path,
+    senseless: impl FnOnce(&T) -> Vec<(String, String)>,
+) -> Result<T, Problems> {
+    let text = std::fs::read_to_string(path).map_err(|error| Problems::unreadable(path, &error))?;
+    let problems = |found: Vec<Problem>| Problems::new(path, &text, found);
+    let tree = yaml::parse(&text).map_err(problems)?;
+    let schema = serde_json::to_value(schemars::schema_for!(T)).expect("a schema is plain data");
+    let value: T = check::read(&tree, &schema).map_err(problems)?;
+    let found: Vec<Problem> = senseless(&value)
+        .into_iter()
+        .map(|(at, message)| Problem::new(tree.place(&at), message))
+        .collect();
+    match found.is_empty() {
+        true => Ok(value),
+        false => Err(problems(found)),
+    }
+}
+
 /// Where the folders that a suite names lie on this machine, by content hash.
 ///
 /// # Errors
