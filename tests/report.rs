@@ -296,7 +296,7 @@ fn hostile_names_come_out_harmless() {
         .iter()
         .filter_map(|figure| figure.svg.as_ref().ok())
         .collect();
-    assert!(figures.len() == 3 && figures.iter().all(|svg| !svg.contains("<script")));
+    assert!(figures.len() == 4 && figures.iter().all(|svg| !svg.contains("<script")));
     let markdown = markdown::page(&report);
     assert!(markdown.contains(r"&lt;script&gt;\|\`SAM\`") && !markdown.contains("<script"));
     assert_eq!(terminal::plain("a\x1b[2Jb\nc"), "a [2Jb c");
@@ -316,8 +316,44 @@ fn nothing_of_the_machine_and_nothing_from_outside_is_in_the_page() {
 fn a_figure_is_text_and_the_same_bytes_again() {
     let (one, two) = (report(), report());
     for (one, two) in one.figures.iter().zip(&two.figures) {
-        assert_eq!(one.svg, two.svg);
+        assert_eq!((&one.svg, &one.png), (&two.svg, &two.png));
         assert!(one.svg.as_ref().unwrap().contains("<text"));
+    }
+}
+
+#[test]
+fn a_figure_is_a_png_of_twice_its_size_that_another_program_reads() {
+    const SIZE: &str = "import sys, zlib, struct
+data = sys.stdin.buffer.read()
+assert data[:8] == b'\\x89PNG\\r\\n\\x1a\\n'
+at, pixels = 8, b''
+while at < len(data):
+    length, kind = struct.unpack('>I4s', data[at:at + 8])
+    body = data[at + 8:at + 8 + length]
+    assert zlib.crc32(kind + body) == struct.unpack('>I', data[at + 8 + length:at + 12 + length])[0]
+    if kind == b'IHDR': width, height = struct.unpack('>II', body[:8])
+    if kind == b'IDAT': pixels += body
+    at += 12 + length
+assert len(zlib.decompress(pixels)) == height * (3 * width + 1)
+print(width, height)";
+    for figure in report().figures {
+        let svg = figure.svg.unwrap();
+        let side = |name: &str| -> u32 {
+            let (_, after) = svg.split_once(&format!(" {name}=\"")).unwrap();
+            after.split_once('"').unwrap().0.parse().unwrap()
+        };
+        let mut python = std::process::Command::new("python3")
+            .args(["-c", SIZE])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = python.stdin.take().unwrap();
+        std::io::Write::write_all(&mut input, &figure.png.unwrap()).unwrap();
+        drop(input);
+        let output = python.wait_with_output().unwrap();
+        let sides = format!("{} {}", 2 * side("width"), 2 * side("height"));
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), sides);
     }
 }
 
@@ -354,17 +390,22 @@ fn files_are_replaced_and_nothing_is_left_beside_them() {
             [
                 "card.md",
                 "cells.csv",
+                "curves.png",
                 "curves.svg",
+                "digits-differences.png",
+                "digits-differences.svg",
                 "index.html",
+                "intervals.png",
                 "intervals.svg",
                 "junit.xml",
                 "report.md",
                 "report.tex",
+                "scatter.png",
                 "scatter.svg",
                 "tables.tex"
             ]
         );
-        assert_eq!(rendered.files.len(), 10);
+        assert_eq!(rendered.files.len(), 15);
     }
     if let Some(keep) = std::env::var_os("KEEP_REPORT") {
         let _ = std::fs::rename(&folder, keep);

@@ -39,7 +39,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 
 /// Crates that only some modules may use.
 const ONLY_IN: &[(&str, &[&str])] = &[
+    ("ab_glyph", &["report"]),
     ("plotters", &["report"]),
+    ("plotters_backend", &["report"]),
+    ("png", &["report"]),
     ("polars", &["store", "tasks"]),
     (
         "tch",

@@ -82,6 +82,8 @@ pub struct Drawn {
     pub place: Option<String>,
     /// The picture, or why there is none.
     pub svg: Result<String, String>,
+    /// The same at twice the size as PNG; none where there is no picture.
+    pub png: Option<Vec<u8>>,
 }
 
 impl Report {
@@ -99,6 +101,7 @@ impl Report {
             .figures
             .iter()
             .map(|figure| plot::draw(suite, figure, &tables, records))
+            .chain(plot::differences(&tables))
             .collect();
         Report {
             name: suite.name.clone(),
@@ -249,28 +252,30 @@ pub struct Rendered {
 }
 
 /// Writes a report into the folder `out`: `index.html`, `report.md`, `card.md`, `cells.csv`,
-/// `tables.tex` with `report.tex` around it, `junit.xml`, and a picture a figure.
+/// `tables.tex` with `report.tex` around it, `junit.xml`, and each figure as SVG and PNG.
 pub fn render(report: Report, out: &Path) -> anyhow::Result<Rendered> {
     std::fs::create_dir_all(out)
         .with_context(|| format!("cannot create the folder {}", out.display()))?;
     let mut files = Vec::new();
-    let mut write = |name: String, text: &str| -> anyhow::Result<()> {
+    let mut write = |name: String, bytes: &[u8]| -> anyhow::Result<()> {
         let path = out.join(name);
-        replace(&path, text.as_bytes())
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        replace(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
         files.push(path);
         Ok(())
     };
-    write("index.html".into(), &html::page(&report))?;
-    write("report.md".into(), &markdown::page(&report))?;
-    write("card.md".into(), &card::markdown(&report))?;
-    write("cells.csv".into(), &csv::cells(&report))?;
-    write("tables.tex".into(), &latex::tables(&report))?;
-    write("report.tex".into(), &latex::document(&report))?;
-    write("junit.xml".into(), &junit::file(&report))?;
+    write("index.html".into(), html::page(&report).as_bytes())?;
+    write("report.md".into(), markdown::page(&report).as_bytes())?;
+    write("card.md".into(), card::markdown(&report).as_bytes())?;
+    write("cells.csv".into(), csv::cells(&report).as_bytes())?;
+    write("tables.tex".into(), latex::tables(&report).as_bytes())?;
+    write("report.tex".into(), latex::document(&report).as_bytes())?;
+    write("junit.xml".into(), junit::file(&report).as_bytes())?;
     for figure in &report.figures {
         if let Ok(svg) = &figure.svg {
-            write(format!("{}.svg", figure.file), svg)?;
+            write(format!("{}.svg", figure.file), svg.as_bytes())?;
+        }
+        if let Some(png) = &figure.png {
+            write(format!("{}.png", figure.file), png)?;
         }
     }
     Ok(Rendered {

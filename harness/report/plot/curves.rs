@@ -6,7 +6,8 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
 
 use super::{
-    FAINT, PALETTE, SIZE, SOFT, TEXT, clip, dash, picture, range, tick_decimals, width, write,
+    FAINT, PALETTE, Picture, SIZE, SOFT, TEXT, clip, dash, picture, range, tick_decimals, width,
+    write,
 };
 use crate::event::RunRecord;
 use crate::plan::{RunId, run_spec};
@@ -27,7 +28,7 @@ pub(super) fn draw(
     suite: &Suite,
     drawing: &Curves,
     records: &BTreeMap<RunId, RunRecord>,
-) -> Result<String, String> {
+) -> Result<Picture, String> {
     let curves: Vec<Curve> = suite
         .methods
         .keys()
