@@ -126,6 +126,7 @@ impl Attempt {
         self.log()?;
         self.publish(&place)?;
         remove(&self.store.failed_folder(&self.run.id))?;
+        remove(&self.store.checkpoints(&self.run.id))?;
         Ok(())
     }
 
