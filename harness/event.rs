@@ -39,6 +39,23 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tokens_per_second: Option<f64>,
     },
+    /// Training goes on from a checkpoint.
+    Resumed {
+        /// Updates done by then.
+        step: u64,
+        /// Updates in total.
+        steps: u64,
+        /// Wall-clock time that they took, in seconds.
+        seconds: f64,
+    },
+    /// What training told before the checkpoint that it goes on from, so that this attempt's events are those of the
+    /// whole run.
+    Again {
+        /// Wall-clock time of the run when it was told first, in seconds.
+        seconds: f64,
+        /// What was told.
+        told: Box<Event>,
+    },
     /// A number worth keeping.
     Observed(Observation),
     /// Something was measured and has no finite value, as a perplexity beyond all numbers, or the distance of a method
@@ -160,7 +177,8 @@ pub struct RunRecord {
     pub outcome: Outcome,
     /// Where it ran.
     pub environment: Environment,
-    /// Wall-clock time it took, in seconds. Not a result: it is never compared.
+    /// Wall-clock time it took, in seconds; of a resumed run, that of earlier attempts up to their checkpoints included.
+    /// Not a result: it is never compared.
     pub seconds: f64,
     /// Everything it observed, in the order it was observed.
     pub observations: Vec<Observation>,

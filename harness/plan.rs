@@ -189,9 +189,21 @@ pub struct Job {
     pub threads: usize,
     /// Start from these final weights of an earlier run of the same specification and only measure.
     pub finished: Option<std::path::PathBuf>,
+    /// Where and how often training saves itself; none never does.
+    #[serde(default)]
+    pub checkpoints: Option<Checkpoints>,
     /// This process's place where several do the run together; none when it does it alone.
     #[serde(default)]
     pub member: Option<Member>,
+}
+
+/// Checkpoints of a run in training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Checkpoints {
+    /// The folder that they lie in; it need not be there yet.
+    pub folder: std::path::PathBuf,
+    /// Seconds from one to the next.
+    pub every: f64,
 }
 
 /// A process's place among several that do one run together, each on a device of its own.

@@ -1,5 +1,9 @@
 //! One run, from top to bottom: settings, network, data, optimizer, loop, measurements.
 
+mod checkpoint;
+mod state;
+mod stop;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
@@ -14,6 +18,7 @@ use crate::models::{Head, Network};
 use crate::ready::{network, task, weights_file};
 use crate::share::{Part, Share};
 use crate::tasks::{Batch, Task, ahead};
+use checkpoint::Checkpoints;
 use harness::event::{Event, Observation, Outcome};
 use harness::plan::{Job, RunSpec};
 use harness::seed::{SplitMix, derive};
@@ -21,6 +26,9 @@ use harness::suite;
 use harness::suite::{
     Length, Measure, MethodEntry, PerplexityWeighting, Selection, SizeUnit, TRAINING, Training,
 };
+use state::{Best, Journal, State};
+
+pub use stop::{Signals, Stop};
 
 /// Updates between two looks at the loss are at least this many, and so many that a run has at most
 /// [`LOOKS`] of them. Looking waits for the device.
@@ -32,8 +40,15 @@ const AHEAD: usize = 4;
 
 /// Trains and measures as `job` says, telling what happens; the final network goes to the folder `out`.
 ///
-/// The caller tells the outcome. An error means that the run could not be done; a diverged run is not an error.
-pub fn train(job: &Job, out: &Path, tell: &mut dyn FnMut(Event)) -> Result<Outcome> {
+/// The caller tells the outcome; there is none when `stop` ended the run. An error means that the run could not be done; a
+/// diverged run is not an error.
+pub fn train(
+    job: &Job,
+    out: &Path,
+    stop: &dyn Stop,
+    tell: &mut dyn FnMut(Event),
+) -> Result<Option<Outcome>> {
+    let begun = Instant::now();
     let spec = &job.spec;
     let id = spec.id();
     let device = machine::device(&job.device).map_err(anyhow::Error::msg)?;
@@ -55,12 +70,13 @@ pub fn train(job: &Job, out: &Path, tell: &mut dyn FnMut(Event)) -> Result<Outco
         share.wait()?;
     }
     let network = network(job, device, tell)?;
-    tell(Event::Started(machine::environment(
+    let environment = machine::environment(
         device,
         job.threads,
         job.member.as_ref().map_or(1, |member| member.size),
         network.weights().count(),
-    )));
+    );
+    tell(Event::Started(environment.clone()));
     let mut task = task(job, network, device, tell)?;
     if let Some(share) = share.as_ref().filter(|share| share.rank() == 0) {
         share.wait()?;
@@ -77,7 +93,17 @@ pub fn train(job: &Job, out: &Path, tell: &mut dyn FnMut(Event)) -> Result<Outco
         task.network.load(&weights_file(weights), Head::Stored)?;
         trained.step = steps(spec, &task);
     } else if let (MethodEntry::Trained(method), Some(training)) = (&spec.method, &spec.training) {
-        match fit(spec, method, training, &task, tell)? {
+        let mut journal = Journal::new(begun, tell);
+        let checkpoints = Checkpoints::of(job, &environment);
+        match fit(
+            spec,
+            method,
+            training,
+            &task,
+            checkpoints,
+            stop,
+            &mut journal,
+        )? {
             Ok(finished) => trained = finished,
             Err(outcome) => return Ok(outcome),
         }
@@ -86,7 +112,7 @@ pub fn train(job: &Job, out: &Path, tell: &mut dyn FnMut(Event)) -> Result<Outco
         }
     }
     measure(job, &task, &before, trained, tell)?;
-    Ok(Outcome::Completed)
+    Ok(Some(Outcome::Completed))
 }
 
 /// What training leaves behind besides the weights.
@@ -105,14 +131,17 @@ fn own<T: serde::de::DeserializeOwned>(data: &impl serde::Serialize) -> T {
         .expect("one source, one form")
 }
 
-/// The training loop. The inner error is an outcome that ended the run early.
+/// The training loop, from the latest checkpoint on if there is one. The inner error ends the run early: an outcome, or
+/// none where `stop` asked for it.
 fn fit(
     spec: &RunSpec,
     method: &methods::Method,
     training: &Training,
     task: &Task,
-    tell: &mut dyn FnMut(Event),
-) -> Result<Result<Trained, Outcome>> {
+    mut checkpoints: Option<Checkpoints>,
+    stop: &dyn Stop,
+    journal: &mut Journal<'_>,
+) -> Result<Result<Trained, Option<Outcome>>> {
     let id = spec.id();
     let (examples, batch) = (task.train.len(), training.batch as usize);
     ensure!(examples > 0, "the training portions hold no example");
@@ -134,24 +163,28 @@ fn fit(
         seed: derive(&id, "noise"),
         ..Options::default()
     };
-    let mut optimizer = Optimizer::new(
+    let optimizer = Optimizer::new(
         own(method),
         own(&training.base),
         options,
         task.weights().named(),
     )?;
 
-    if let Some(share) = &task.share {
-        optimizer.join(share.group())?;
+    let mut state = State::new(optimizer, task.device());
+    if let Some(checkpoints) = &mut checkpoints
+        && let Some(found) = checkpoints.latest(&mut |text| journal.note(text))
+    {
+        state.restore(&found, task.weights())?;
+        journal.resume(&found, steps);
     }
-
-    let mut best: Option<Best> = None;
-    // Sums on the device: one number that is not finite anywhere shows at the next look.
-    let mut losses = Tensor::zeros([], (Kind::Double, task.device()));
-    let mut distances: Option<Tensor> = None;
+    if let Some(share) = &task.share {
+        state.optimizer.join(share.group())?;
+    }
+    let done = state.step;
 
     // Every epoch is a permutation of the examples; its last batch may be smaller than the others.
-    let order = (0..).flat_map(move |epoch| {
+    let epoch = done / per_epoch;
+    let order = (epoch..).flat_map(move |epoch| {
         let order =
             SplitMix::new(derive(&id, &format!("order of epoch {epoch}"))).permutation(examples);
         let order: Vec<usize> = order.into_iter().map(|place| place as usize).collect();
@@ -159,12 +192,16 @@ fn fit(
         batches.into_iter().map(move |places| (epoch, places))
     });
     let train = task.train.clone();
-    let batches = ahead(AHEAD, order.take(steps as usize), move |(epoch, places)| {
+    let order = order
+        .skip((done - epoch * per_epoch) as usize)
+        .take((steps - done) as usize);
+    let batches = ahead(AHEAD, order, move |(epoch, places)| {
         train.batch(&places, Some(epoch))
     });
 
+    stop.listen();
     let mut pace = Pace::new();
-    for (step, examples) in (1..=steps).zip(batches) {
+    for (step, examples) in (done + 1..=steps).zip(batches) {
         let examples = task.on_device(&examples?);
         pace.add(&examples);
         let parts = cut(&examples, training.micro_batches as usize);
@@ -183,21 +220,24 @@ fn fit(
         };
 
         let look = step == 1 || step % look_every == 0 || step == steps;
-        optimizer.set_record(if look { Record::Norms } else { Record::Scalars });
-        let done = optimizer.step(&update)?;
+        let record = if look { Record::Norms } else { Record::Scalars };
+        state.optimizer.set_record(record);
+        let done = state.optimizer.step(&update)?;
 
-        losses += &done.loss + &done.loss_perturbed;
+        state.step = step;
+        state.losses += &done.loss + &done.loss_perturbed;
         if let Some(distance) = &done.distance {
-            let before = distances
+            let before = state
+                .distances
                 .take()
                 .unwrap_or_else(|| Tensor::zeros([], (Kind::Double, task.device())));
-            distances = Some(before + distance);
+            state.distances = Some(before + distance);
         }
         if look {
             let numbers = done.read();
-            let finite = losses.double_value(&[]).is_finite();
+            let finite = state.losses.double_value(&[]).is_finite();
             let loss = Some(numbers.loss).filter(|loss| loss.is_finite());
-            tell(Event::Progress {
+            journal.tell(Event::Progress {
                 step,
                 steps,
                 loss,
@@ -207,7 +247,7 @@ fn fit(
             });
             pace = Pace::new();
             if !finite {
-                return Ok(Err(Outcome::Diverged { step }));
+                return Ok(Err(Some(Outcome::Diverged { step })));
             }
             look_at(
                 step,
@@ -215,13 +255,15 @@ fn fit(
                 &numbers,
                 done.distance.is_some(),
                 done.radius.is_some(),
-                tell,
+                &mut |event| journal.tell(event),
             );
         }
+        let evaluated = step == steps || evaluate_every.is_some_and(|every| step % every == 0);
         if let Some(portion) = &spec.select
-            && (step == steps || evaluate_every.is_some_and(|every| step % every == 0))
+            && evaluated
         {
             let found = measure::evaluate(task, portion)?;
+            let tell = &mut |event| journal.tell(event);
             observe(step, portion, "loss", found.loss(), tell);
             if matches!(task.network, Network::Gpt2(_)) {
                 let perplexity = found.perplexity(PerplexityWeighting::default());
@@ -231,9 +273,9 @@ fn fit(
             }
             let loss = found.loss();
             if training.selection == Selection::Best
-                && best.as_ref().is_none_or(|best| loss < best.loss)
+                && state.best.as_ref().is_none_or(|best| loss < best.loss)
             {
-                best = Some(Best {
+                state.best = Some(Best {
                     step,
                     loss,
                     weights: task.weights().snapshot(),
@@ -241,8 +283,46 @@ fn fit(
             }
             pace = Pace::new();
         }
+        let due = |checkpoints: &Checkpoints| checkpoints.is_due(evaluated);
+        let (stopped, due) = match &task.share {
+            None => (stop.wanted(step), checkpoints.as_ref().is_some_and(due)),
+            // Asking the others costs a message: not at every update.
+            Some(share) if look || evaluated => {
+                let due = checkpoints.as_ref().is_some_and(due);
+                (
+                    share.any(stop.wanted(step))?,
+                    share.of_first(due.into())? == 1,
+                )
+            }
+            Some(_) => (false, false),
+        };
+        if let Some(checkpoints) = &mut checkpoints
+            && (stopped || due)
+        {
+            save(checkpoints, &state, task, journal)?;
+            pace = Pace::new();
+        }
+        if stopped {
+            return Ok(Err(None));
+        }
+    }
+    stop.ignore();
+    // It may have come since the last update.
+    let stopped = match &task.share {
+        None => stop.wanted(steps),
+        Some(share) => share.any(stop.wanted(steps))?,
+    };
+    if stopped {
+        if let Some(checkpoints) = &mut checkpoints {
+            save(checkpoints, &state, task, journal)?;
+        }
+        return Ok(Err(None));
     }
 
+    let tell = &mut |event| journal.tell(event);
+    let State {
+        distances, best, ..
+    } = state;
     let distance = distances.map(|sum| sum.double_value(&[]) / steps as f64);
     let distance = distance.filter(|distance| distance.is_finite());
     if let Some(distance) = distance {
@@ -265,11 +345,23 @@ fn fit(
     }))
 }
 
-/// The model with the lowest loss on the selecting portion so far.
-struct Best {
-    step: u64,
-    loss: f64,
-    weights: Vec<Tensor>,
+/// Writes a checkpoint of training as it is now.
+fn save(
+    checkpoints: &mut Checkpoints,
+    state: &State,
+    task: &Task,
+    journal: &mut Journal<'_>,
+) -> Result<()> {
+    // All processes of a group are where the first one is.
+    if task.share.as_ref().is_some_and(|share| share.rank() > 0) {
+        return Ok(());
+    }
+    let tensors = state.tensors(task.weights())?;
+    let mut said = Vec::new();
+    let note = &mut |text| said.push(text);
+    checkpoints.write(state.step, journal.seconds(), &journal.told, &tensors, note);
+    said.into_iter().for_each(|text| journal.note(text));
+    Ok(())
 }
 
 /// How fast training goes: what it did since the last look at the loss or the last evaluation, which takes time itself.

@@ -108,6 +108,7 @@ impl Place {
             worker: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake-worker.sh"),
             folders: BTreeMap::new(),
             cache: None,
+            checkpoint_every: None,
             again: &|run| format!("harness run --only {}", run.id),
         };
         schedule::schedule(plan, &setting, control, tell).expect("a usable store")

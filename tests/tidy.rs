@@ -31,8 +31,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "commands",
         &[
-            "archive", "cluster", "content", "count", "diff", "event", "hub", "judge", "lint", "plan",
-            "report", "schedule", "show", "stats", "store", "suite",
+            "archive", "cluster", "content", "count", "diff", "event", "hub", "judge", "lint",
+            "plan", "report", "schedule", "show", "stats", "store", "suite",
         ],
     ),
 ];

@@ -102,6 +102,9 @@ enum Command {
         /// Where runs go: `cpu:2` (two at a time, one thread each), `cpu:2x4` (four threads each), `cuda:0,1`
         #[arg(long, value_name = "SLOTS")]
         slots: Option<String>,
+        /// How often a run in training saves itself, to go on from there: `90s`, `10m`, `2h`, or 0 for never
+        #[arg(long, value_name = "TIME", default_value = "10m", value_parser = run::duration)]
+        checkpoint_every: std::time::Duration,
         /// Folder for the reports
         #[arg(long, value_name = "DIR", default_value = "reports")]
         out: PathBuf,
@@ -273,7 +276,7 @@ pub enum Exit {
     BadInput = 2,
     /// Some runs failed.
     RunsFailed = 3,
-    /// Stopped by ctrl-C or SIGTERM.
+    /// Stopped by ctrl-C, SIGTERM or SIGUSR1.
     Interrupted = 4,
     /// The audit of a paper found something.
     Findings = 5,
@@ -349,6 +352,7 @@ pub fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
             store,
             cache,
             slots,
+            checkpoint_every,
             out,
             offline,
             executor,
@@ -378,6 +382,7 @@ pub fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
                 store: store.dir(),
                 cache: &cache,
                 slots: slots.as_deref(),
+                checkpoint_every,
                 out: &out,
                 reach: reach(offline),
                 executor,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -22,6 +23,7 @@ pub struct Wanted<'a> {
     pub store: &'a Path,
     pub cache: &'a Path,
     pub slots: Option<&'a str>,
+    pub checkpoint_every: Duration,
     pub out: &'a Path,
     pub reach: Reach,
     pub executor: Executor,
@@ -116,6 +118,7 @@ fn here(
         worker: worker_path()?,
         folders,
         cache: Some(std::path::absolute(wanted.cache)?),
+        checkpoint_every: Some(wanted.checkpoint_every).filter(|every| !every.is_zero()),
         again: &|run| again(wanted.suites, wanted.store, run),
     };
     let mut display = Display::new(plan, slots);
@@ -190,6 +193,25 @@ pub(super) fn again(suites: &[Suite], store: &Path, run: &PlannedRun) -> String 
         .join(" ")
 }
 
+/// A time as the command line says it: `90s`, `10m`, `2h`, or `0`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let refused = || format!("`{text}` is no time; write `90s`, `10m`, `2h`, or 0");
+    let end = text.find(|c: char| !c.is_ascii_digit());
+    let (count, unit) = text.split_at(end.unwrap_or(text.len()));
+    let count: u64 = count.parse().map_err(|_| refused())?;
+    let seconds = match unit {
+        "" if count == 0 => Some(0),
+        "s" => Some(count),
+        "m" => count.checked_mul(60),
+        "h" => count.checked_mul(3600),
+        _ => None,
+    };
+    // Longer than a century is a slip; never is 0.
+    let century = 100 * 366 * 24 * 3600;
+    let seconds = seconds.filter(|&seconds| seconds <= century);
+    seconds.map(Duration::from_secs).ok_or_else(refused)
+}
+
 fn sentence(summary: &Summary) -> String {
     let parts = [
         (summary.done.len(), "done"),
@@ -218,5 +240,33 @@ fn exit(summary: &Summary) -> Exit {
         Exit::RunsFailed
     } else {
         Exit::Success
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_they_are_written() {
+        for (text, seconds) in [("0", 0), ("0s", 0), ("90s", 90), ("10m", 600), ("2h", 7200)] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in [
+            "",
+            "m",
+            "10",
+            "10 m",
+            "-1s",
+            "1.5h",
+            "1d",
+            "99999999999999999999s",
+            "9999999999999999h",
+        ] {
+            assert!(
+                duration(text).is_err_and(|error| error.contains(text)),
+                "{text}"
+            );
+        }
     }
 }

@@ -49,6 +49,8 @@ pub struct Setting<'a> {
     pub folders: BTreeMap<String, PathBuf>,
     /// Where workers keep prepared data for one another; none keeps nothing.
     pub cache: Option<PathBuf>,
+    /// How often a run in training saves itself; none never does.
+    pub checkpoint_every: Option<Duration>,
     /// The command with which a user does one run again.
     pub again: &'a (dyn Fn(&PlannedRun) -> String + Sync),
 }

@@ -127,6 +127,7 @@ impl Attempt {
         checksums::write(&self.folder)?;
         self.publish(&place)?;
         remove(&self.store.failed_folder(&self.run.id))?;
+        remove(&self.store.checkpoints(&self.run.id))?;
         Ok(())
     }
 

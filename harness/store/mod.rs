@@ -14,6 +14,7 @@
 //! STORE/.failed/<run id>/    the latest attempt at a run that failed: spec.yaml, job.json, outcome.json, log.txt,
 //!                            again.txt, and the last two as far as it came
 //! STORE/.running/            attempts that are being made
+//! STORE/.checkpoints/<run id>/   where its training was, for the next attempt; gone when the run is done
 //! STORE/.leases/<run id>     locked by the one supervisor that makes an attempt
 //! ```
 //!
@@ -48,6 +49,7 @@ pub use training_log::TrainingLog;
 const RUNNING: &str = ".running";
 const FAILED: &str = ".failed";
 const LEASES: &str = ".leases";
+const CHECKPOINTS: &str = ".checkpoints";
 const MODEL: &str = "model.safetensors";
 const CONFIG: &str = "config.json";
 
@@ -104,6 +106,11 @@ impl Store {
     /// Where the latest attempt at a run lies if it failed.
     pub fn failed_folder(&self, id: &RunId) -> PathBuf {
         self.dir.join(FAILED).join(&id.0)
+    }
+
+    /// Where a run in training saves itself. It outlives an attempt, and belongs to who holds the run's lease.
+    pub fn checkpoints(&self, id: &RunId) -> PathBuf {
+        self.dir.join(CHECKPOINTS).join(&id.0)
     }
 
     /// The final weights of a run that is done and left some.
@@ -211,9 +218,11 @@ impl Store {
         lease::take(&path).with_context(|| path.display().to_string())
     }
 
-    /// Removes what supervisors left behind that ended in the middle of an attempt.
+    /// Removes what supervisors left behind that ended in the middle of an attempt: its folder, and the checkpoints of a
+    /// run that is done.
     pub fn clear_leftovers(&self) -> Result<()> {
-        let ids: BTreeSet<RunId> = self.attempts()?.into_iter().map(|(id, _)| id).collect();
+        let mut ids: BTreeSet<RunId> = self.attempts()?.into_iter().map(|(id, _)| id).collect();
+        ids.extend(self.checkpointed().filter(|id| self.folder(id).is_dir()));
         for id in ids {
             if let Some(lease) = self.lease(&id)? {
                 self.clear(&lease, &id)?;
@@ -227,7 +236,18 @@ impl Store {
         for (_, folder) in self.attempts()?.iter().filter(|(of, _)| of == id) {
             attempt::remove(folder).with_context(|| folder.display().to_string())?;
         }
+        if self.folder(id).is_dir() {
+            let folder = self.checkpoints(id);
+            attempt::remove(&folder).with_context(|| folder.display().to_string())?;
+        }
         Ok(())
+    }
+
+    /// The runs that have checkpoints.
+    fn checkpointed(&self) -> impl Iterator<Item = RunId> {
+        let entries = fs::read_dir(self.dir.join(CHECKPOINTS)).into_iter();
+        let name = |entry: fs::DirEntry| RunId(entry.file_name().to_string_lossy().into_owned());
+        entries.flatten().flatten().map(name)
     }
 
     /// The folders of attempts, with the runs they are at.

@@ -1,7 +1,8 @@
 //! The program that trains: one run per process.
 //!
 //! `harness-worker run JOB.json OUT_DIR` tells [`Event`]s as JSON lines on standard output and logs on standard error.
-//! It exits with 0 whenever it told an outcome, and at once when its standard input ends: whoever started it is gone.
+//! It exits with 0 whenever it told an outcome. Asked to end by SIGTERM or SIGUSR1 while it trains, it writes a checkpoint
+//! after the update it is at and ends by that signal. It exits at once when its standard input ends: whoever started it is gone.
 
 use std::any::Any;
 use std::fs::File;
@@ -239,13 +240,16 @@ fn run(job: &Path, out: &Path) -> Result<()> {
             told = write(&mut events, &event);
         }
     };
+    let signals = train::Signals::take().context("signals")?;
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let text = std::fs::read_to_string(job).with_context(|| job.display().to_string())?;
         let job: Job = serde_json::from_str(&text).with_context(|| job.display().to_string())?;
-        train::train(&job, out, &mut tell)
+        train::train(&job, out, &signals, &mut tell)
     }));
     let outcome = match outcome {
-        Ok(Ok(outcome)) => outcome,
+        Ok(Ok(Some(outcome))) => outcome,
+        // Whoever asked it to end hears no outcome, and sees by which signal it ended.
+        Ok(Ok(None)) => return signals.end().context("ending by a signal"),
         Ok(Err(error)) => failure(&format!("{error:#}")),
         Err(panic) => failure(panic_message(panic.as_ref())),
     };

@@ -137,7 +137,7 @@ impl Optimizer {
     /// processes sum to one.
     ///
     /// Every process evaluates at least one example in every micro-batch; one with nothing to add takes any example at
-    /// share 0. Call it before the first update.
+    /// share 0. Call it before the first update, or when all have loaded the same state.
     ///
     /// # Errors
     /// When a process is gone, here and in every later step.
@@ -145,7 +145,10 @@ impl Optimizer {
         let no_grad = no_grad_guard();
         group.broadcast(&mut self.weights.theta, 0)?;
         drop(no_grad);
-        self.remember_start();
+        // One that goes on from a saved state has its memory from there.
+        if self.updates == 0 {
+            self.remember_start();
+        }
         self.group = Some(group);
         Ok(())
     }
