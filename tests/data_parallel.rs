@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use harness::event::{Event, Observation, Outcome};
-use harness::plan::{Job, Measurement, Meeting, Member, ModelSpec, RunSpec, expand};
+use harness::plan::{Checkpoints, Job, Measurement, Meeting, Member, ModelSpec, RunSpec, expand};
 use harness::suite::{self, Length};
 use serde_json::{Value, json};
 use tch::{Kind, Tensor};
@@ -51,6 +51,7 @@ fn job(task: &str, method: Value, length: Length, batch: u64) -> Job {
         device: "cpu".into(),
         threads: 1,
         finished: None,
+        checkpoints: None,
         member: None,
     }
 }
@@ -246,4 +247,73 @@ fn a_run_ends_when_one_of_its_processes_dies() {
         process.child.wait().expect("an end");
     }
     let _ = std::fs::remove_dir_all(folder);
+}
+
+#[test]
+fn processes_go_on_together_from_what_they_saved() {
+    let mut job = job(
+        "romance",
+        json!({"method": "tram_theta_0"}),
+        Length::Steps(40),
+        10,
+    );
+    let expected_at = folder("whole");
+    let expected = observed(start_all(&job, &expected_at, 2));
+    let at = folder("resumed");
+    job.checkpoints = Some(Checkpoints {
+        folder: at.join("checkpoints"),
+        every: 3600.0,
+    });
+    let mut stopped = start_all(&job, &at, 2);
+    while !matches!(
+        stopped[0].events.recv().expect("an event"),
+        Event::Progress { .. }
+    ) {}
+    for process in &stopped {
+        // SAFETY: touches no memory of ours.
+        unsafe { libc::kill(process.child.id() as i32, libc::SIGTERM) };
+    }
+    for process in &mut stopped {
+        assert!(
+            !process
+                .events
+                .iter()
+                .any(|event| matches!(event, Event::Finished(_)))
+        );
+        process.child.wait().expect("an end");
+    }
+    assert!(
+        std::fs::read_dir(at.join("checkpoints"))
+            .expect("a folder")
+            .count()
+            >= 2
+    );
+    let _ = std::fs::remove_file(at.join("meeting"));
+    let mut found: Vec<Observation> = Vec::new();
+    let mut resumed = false;
+    for mut process in start_all(&job, &at, 2) {
+        for event in process.events.iter() {
+            match event {
+                Event::Resumed { .. } => resumed = true,
+                Event::Observed(seen) => found.push(seen),
+                Event::Again { told, .. } => found.extend(match *told {
+                    Event::Observed(seen) => Some(seen),
+                    _ => None,
+                }),
+                _ => {}
+            }
+        }
+        assert!(process.child.wait().expect("an end").success());
+    }
+    assert!(resumed);
+    assert_eq!(found, expected);
+    let (found, expected) = (weights(&at), weights(&expected_at));
+    assert!(
+        expected
+            .iter()
+            .all(|(name, weight)| weight.equal(&found[name]))
+    );
+    for folder in [at, expected_at] {
+        let _ = std::fs::remove_dir_all(folder);
+    }
 }

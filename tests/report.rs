@@ -108,7 +108,7 @@ fn records(suite: &Suite) -> BTreeMap<RunId, RunRecord> {
         }
         let environment = Environment {
             harness: "0.1.0".into(),
-            build: if seed == 3 { "abc" } else { harness::BUILD }.into(),
+            build: if seed == 3 { "~other" } else { harness::BUILD }.into(),
             revision: "0123abc".into(),
             libtorch: "2.9.0".into(),
             device: "cpu".into(),

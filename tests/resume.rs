@@ -62,6 +62,9 @@ fn spec(suite: &Suite, task: &str, method: Method) -> RunSpec {
     spec.select.get_or_insert("test".into());
     let training = spec.training.as_mut().unwrap();
     training.length = Length::Steps(STEPS);
+    let schedule =
+        serde_json::json!({"name": "polynomial", "warmup": 2, "power": 1, "lr_end": 1e-7});
+    training.schedule = serde_json::from_value(schedule).unwrap();
     training.evaluate_every = Some(Length::Steps(EVALUATE_EVERY));
     training.selection = Selection::Best;
     spec
@@ -89,6 +92,7 @@ impl Place {
             device: "cpu".into(),
             threads: 1,
             finished: None,
+            member: None,
             checkpoints: None,
         };
         Place {

@@ -18,8 +18,9 @@ pub(super) fn write(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
         let name = entry?.file_name().to_string_lossy().into_owned();
         // What a command may still be appended to is no result.
-        if name != SUMS && name != super::attempt::LOG {
-            lines.insert(name.clone(), sum(&folder.join(&name))?);
+        let path = folder.join(&name);
+        if path.is_file() && name != SUMS && name != super::attempt::LOG {
+            lines.insert(name.clone(), sum(&path)?);
         }
     }
     let text: String = lines
