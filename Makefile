@@ -6,7 +6,7 @@ SUITE ?= suites/smoke.yaml
 PACKAGES := target/python
 
 .DEFAULT_GOAL := help
-.PHONY: help smoke test build report libtorch cpu cuda python slurm
+.PHONY: help smoke test build report paper libtorch cpu cuda python slurm
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ build: libtorch ## Build the two programs, harness and harness-worker
 
 report: build ## Write the report of SUITE=suites/smoke.yaml again
 	cargo run --quiet -- report $(SUITE)
+
+paper: build ## Write what the paper's own numbers say, in reports/*/paper, again
+	cargo run --quiet -- report --paper-only suites/tram/*.yaml >/dev/null
 
 libtorch: ## Provide libtorch where there is none (540 MB, 1.1 GB unpacked)
 	@$(PYTHON) harness/setup/libtorch.py ensure

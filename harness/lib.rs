@@ -8,6 +8,7 @@ pub mod archive;
 pub mod cluster;
 pub mod commands;
 pub mod content;
+pub mod cost;
 pub mod count;
 pub mod diff;
 pub mod event;

@@ -6,6 +6,7 @@ use std::process::Command;
 mod archive;
 mod checkpoints;
 mod cluster;
+mod cost;
 mod families;
 mod fuzz;
 mod hub;

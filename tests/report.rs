@@ -6,6 +6,7 @@ mod as_printed;
 mod card;
 mod command;
 mod hostile;
+mod paper;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

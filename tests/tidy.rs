@@ -17,6 +17,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("judge", &["event", "plan", "stats", "suite"]),
     ("lint", &["judge", "plan", "stats", "suite"]),
     ("diff", &["event", "plan", "suite"]),
+    ("cost", &["event", "plan", "suite"]),
     // Effects. A schedule makes attempts in a store and shows nothing; who shows it only listens.
     ("content", &[]),
     ("count", &[]),
@@ -31,8 +32,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "commands",
         &[
-            "archive", "cluster", "content", "count", "diff", "event", "hub", "judge", "lint",
-            "plan", "report", "schedule", "show", "stats", "store", "suite",
+            "archive", "cluster", "content", "cost", "count", "diff", "event", "hub", "judge",
+            "lint", "plan", "report", "schedule", "show", "stats", "store", "suite",
         ],
     ),
 ];

@@ -69,7 +69,12 @@ enum Command {
         #[command(flatten)]
         select: Select,
         #[command(flatten)]
+        within: Within,
+        #[command(flatten)]
         store: StoreAt,
+        /// List every run, however many there are
+        #[arg(long)]
+        runs: bool,
         #[command(flatten)]
         output: Output,
     },
@@ -94,6 +99,8 @@ enum Command {
         suites: Suites,
         #[command(flatten)]
         select: Select,
+        #[command(flatten)]
+        within: Within,
         #[command(flatten)]
         store: StoreAt,
         /// Folder of prepared data: decoded images, tokens
@@ -259,6 +266,13 @@ struct Select {
 }
 
 #[derive(Debug, clap::Args)]
+struct Within {
+    /// Only the runs that settle the most claims in so much device time: `200h`, `90m`
+    #[arg(long, value_name = "TIME")]
+    budget: Option<plan::Budget>,
+}
+
+#[derive(Debug, clap::Args)]
 struct Output {
     /// Print JSON for a program to read
     #[arg(long)]
@@ -324,12 +338,20 @@ pub fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Plan {
             suites,
             select,
+            within,
             store,
+            runs,
             output,
         } => plan::plan(
             &read(&suites.paths)?,
             &select.only,
+            within.budget,
             store.dir(),
+            if runs {
+                plan::Listing::Full
+            } else {
+                plan::Listing::Short
+            },
             output.json,
         ),
         Command::Fetch {
@@ -349,6 +371,7 @@ pub fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Run {
             suites,
             select,
+            within,
             store,
             cache,
             slots,
@@ -379,6 +402,7 @@ pub fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
             run::run(&run::Wanted {
                 suites: &suites,
                 only: &select.only,
+                budget: within.budget,
                 store: store.dir(),
                 cache: &cache,
                 slots: slots.as_deref(),

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::select::{Only, select};
-use super::{BadInput, Exit, fetch, print_json, quoted, render, report, shown};
+use super::select::Only;
+use super::{BadInput, Exit, fetch, plan, print_json, quoted, render, report, shown};
 use crate::cluster::{self, Profile};
 use crate::hub::Reach;
-use crate::plan::{Plan, PlannedRun, expand};
+use crate::plan::{Plan, PlannedRun};
 use crate::schedule::{Control, Setting, Slot, Slots, Summary, schedule, worker_path};
 use crate::show::Display;
 use crate::store::Store;
@@ -20,6 +20,7 @@ use crate::suite::{self, Suite};
 pub struct Wanted<'a> {
     pub suites: &'a [Suite],
     pub only: &'a [Only],
+    pub budget: Option<plan::Budget>,
     pub store: &'a Path,
     pub cache: &'a Path,
     pub slots: Option<&'a str>,
@@ -57,8 +58,8 @@ pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Exit> {
         }
         None => Slot::default_set(),
     };
-    let plan = select(expand(wanted.suites), wanted.only)?;
     let store = Store::open(wanted.store)?;
+    let (plan, _) = plan::planned(wanted.suites, wanted.only, wanted.budget, &store)?;
     // A damaged run counts as missing; the schedule then names the file.
     let missing: Vec<&PlannedRun> = plan
         .runs

@@ -70,7 +70,7 @@ impl File<'_> {
         found: &mut Vec<Setting>,
     ) {
         let names = match section {
-            "tasks" => &["model", "training", "metric", "sizes"][..],
+            "tasks" => &["model", "training", "metric", "sizes", "scale"][..],
             "methods" => &["method"],
             _ => &[],
         };

@@ -32,6 +32,29 @@ pub struct Task {
     /// How large the paper says the portions are; shown beside what is counted.
     #[serde(default)]
     pub sizes: Option<Sizes>,
+    /// How large its runs are, from which `harness plan` works out their cost before any has run.
+    #[serde(default)]
+    pub scale: Option<Scale>,
+}
+
+/// How large the runs of a task are.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Scale {
+    /// Parameters of the network.
+    #[schemars(range(min = 1))]
+    pub parameters: f64,
+    /// Those of them that every token is multiplied with, without tables that are only looked up; all when left out.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub computing: Option<f64>,
+    /// Tokens of an example; patches of an image.
+    #[schemars(range(min = 1))]
+    pub tokens: f64,
+    /// Training examples; needed where a training is so many epochs long.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub examples: Option<f64>,
 }
 
 /// How large the paper says portions are.
