@@ -16,6 +16,7 @@ mod plan;
 mod report;
 mod smoke;
 
+mod scale;
 mod schedule;
 mod show;
 mod stats;
