@@ -248,7 +248,7 @@ const TAGS: &[&str] = &[
     "DOCTYPE", "html", "head", "meta", "title", "style", "body", "main", "h1", "h2", "p", "ul",
     "li", "span", "div", "table", "thead", "tbody", "tr", "th", "td", "strong", "em", "b", "small",
     "details", "summary", "section", "figure", "pre", "script", "svg", "rect", "circle", "line",
-    "polyline", "text",
+    "polygon", "polyline", "text",
 ];
 
 #[test]
@@ -297,7 +297,7 @@ fn hostile_names_come_out_harmless() {
         .iter()
         .filter_map(|figure| figure.svg.as_ref().ok())
         .collect();
-    assert!(figures.len() == 4 && figures.iter().all(|svg| !svg.contains("<script")));
+    assert!(figures.len() == 5 && figures.iter().all(|svg| !svg.contains("<script")));
     let markdown = markdown::page(&report);
     assert!(markdown.contains(r"&lt;script&gt;\|\`SAM\`") && !markdown.contains("<script"));
     assert_eq!(terminal::plain("a\x1b[2Jb\nc"), "a [2Jb c");
@@ -393,6 +393,8 @@ fn files_are_replaced_and_nothing_is_left_beside_them() {
                 "cells.csv",
                 "curves.png",
                 "curves.svg",
+                "digits-cost.png",
+                "digits-cost.svg",
                 "digits-differences.png",
                 "digits-differences.svg",
                 "index.html",
@@ -406,7 +408,7 @@ fn files_are_replaced_and_nothing_is_left_beside_them() {
                 "tables.tex"
             ]
         );
-        assert_eq!(rendered.files.len(), 15);
+        assert_eq!(rendered.files.len(), 17);
     }
     if let Some(keep) = std::env::var_os("KEEP_REPORT") {
         let _ = std::fs::rename(&folder, keep);

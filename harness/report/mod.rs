@@ -102,6 +102,7 @@ impl Report {
             .iter()
             .map(|figure| plot::draw(suite, figure, &tables, records))
             .chain(plot::differences(&tables))
+            .chain(plot::costs(&tables, records))
             .collect();
         Report {
             name: suite.name.clone(),

@@ -2,6 +2,7 @@
 //! colour-blind readers; shape and line style tell the same difference once more.
 
 mod canvas;
+mod cost;
 mod curves;
 mod differences;
 mod intervals;
@@ -56,6 +57,16 @@ pub fn differences(tables: &[Comparison]) -> Vec<Drawn> {
         let title = format!("{}: ours minus the paper's", table.title);
         let id = format!("{}-differences", table.id);
         Some(drawn(&id, title, None, picture))
+    };
+    tables.iter().filter_map(plot).collect()
+}
+
+/// Cost against quality of every table of which methods have run, as `TABLE-cost`.
+pub fn costs(tables: &[Comparison], records: &BTreeMap<RunId, RunRecord>) -> Vec<Drawn> {
+    let plot = |table: &Comparison| {
+        let picture = cost::draw(table, records)?;
+        let title = format!("{}: cost against quality", table.title);
+        Some(drawn(&format!("{}-cost", table.id), title, None, picture))
     };
     tables.iter().filter_map(plot).collect()
 }
