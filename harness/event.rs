@@ -39,6 +39,23 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tokens_per_second: Option<f64>,
     },
+    /// Training goes on from a checkpoint.
+    Resumed {
+        /// Updates done by then.
+        step: u64,
+        /// Updates in total.
+        steps: u64,
+        /// Wall-clock time that they took, in seconds.
+        seconds: f64,
+    },
+    /// What training told before the checkpoint that it goes on from, so that this attempt's events are those of the
+    /// whole run.
+    Again {
+        /// Wall-clock time of the run when it was told first, in seconds.
+        seconds: f64,
+        /// What was told.
+        told: Box<Event>,
+    },
     /// A number worth keeping.
     Observed(Observation),
     /// Something was measured and has no finite value, as a perplexity beyond all numbers, or the distance of a method
@@ -138,12 +155,19 @@ pub struct Environment {
     pub device_name: String,
     /// Threads libtorch computes with; results are the same to the bit only at the same count.
     pub threads: usize,
+    /// Processes that did the run together, each on a device of its own.
+    #[serde(default = "one")]
+    pub processes: usize,
     /// Instruction set libtorch's kernels chose, `AVX2`, `AVX512`, ...
     pub cpu_capability: String,
     /// `MKL_CBWR`, when set.
     pub mkl_cbwr: Option<String>,
     /// Number of trainable parameters.
     pub parameters: u64,
+}
+
+fn one() -> usize {
+    1
 }
 
 /// What the store knows of a run that ended: the input of every report.
@@ -153,7 +177,8 @@ pub struct RunRecord {
     pub outcome: Outcome,
     /// Where it ran.
     pub environment: Environment,
-    /// Wall-clock time it took, in seconds. Not a result: it is never compared.
+    /// Wall-clock time it took, in seconds; of a resumed run, that of earlier attempts up to their checkpoints included.
+    /// Not a result: it is never compared.
     pub seconds: f64,
     /// Everything it observed, in the order it was observed.
     pub observations: Vec<Observation>,

@@ -4,9 +4,13 @@
 //!
 //! Read the modules in that order. `harness/README.md` is the map, with the invariants.
 
+pub mod archive;
+pub mod cluster;
 pub mod commands;
 pub mod content;
+pub mod cost;
 pub mod count;
+pub mod diff;
 pub mod event;
 pub mod hub;
 pub mod judge;

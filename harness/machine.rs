@@ -58,8 +58,13 @@ pub fn doctor() -> Doctor {
     }
 }
 
-/// The environment of a run on `device` with a network of so many `parameters`.
-pub fn environment(device: Device, threads: usize, parameters: u64) -> Environment {
+/// The environment of a run on `device` by so many `processes`, with a network of so many `parameters`.
+pub fn environment(
+    device: Device,
+    threads: usize,
+    processes: usize,
+    parameters: u64,
+) -> Environment {
     Environment {
         harness: env!("CARGO_PKG_VERSION").into(),
         build: BUILD.into(),
@@ -68,6 +73,7 @@ pub fn environment(device: Device, threads: usize, parameters: u64) -> Environme
         device: text(device),
         device_name: name(device),
         threads,
+        processes,
         cpu_capability: torch_ext::cpu_capability(),
         mkl_cbwr: std::env::var("MKL_CBWR").ok(),
         parameters,

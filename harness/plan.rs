@@ -189,6 +189,47 @@ pub struct Job {
     pub threads: usize,
     /// Start from these final weights of an earlier run of the same specification and only measure.
     pub finished: Option<std::path::PathBuf>,
+    /// Where and how often training saves itself; none never does.
+    #[serde(default)]
+    pub checkpoints: Option<Checkpoints>,
+    /// This process's place where several do the run together; none when it does it alone.
+    #[serde(default)]
+    pub member: Option<Member>,
+}
+
+/// Checkpoints of a run in training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Checkpoints {
+    /// The folder that they lie in; it need not be there yet.
+    pub folder: std::path::PathBuf,
+    /// Seconds from one to the next.
+    pub every: f64,
+}
+
+/// A process's place among several that do one run together, each on a device of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its number, from zero. The first one alone tells events and writes files.
+    pub rank: usize,
+    /// How many they are.
+    pub size: usize,
+    /// Where they meet.
+    pub meeting: Meeting,
+}
+
+/// Where the processes of a run meet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Meeting {
+    /// At a file that does not exist yet; for processes of one machine.
+    File(std::path::PathBuf),
+    /// At a free port of the machine that the process of rank 0 is on.
+    Port {
+        /// The machine's name or address.
+        host: String,
+        /// The port.
+        port: u16,
+    },
 }
 
 /// The key in [`Job::folders`] of a repository of the hub, `owner/name@revision`.

@@ -1,25 +1,34 @@
 //! One run, from top to bottom: settings, network, data, optimizer, loop, measurements.
 
+mod checkpoint;
+mod state;
+mod stop;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use optim::{Accumulated, Numbers, Optimizer, Options, Record, Share};
+use optim::{Accumulated, Numbers, Optimizer, Options, Record};
 use tch::{Kind, Tensor};
 
 use crate::machine;
 use crate::measure::{self, Scores};
 use crate::models::{Head, Network};
 use crate::ready::{network, task, weights_file};
+use crate::share::{Part, Share};
 use crate::tasks::{Batch, Task, ahead};
+use checkpoint::Checkpoints;
 use harness::event::{Event, Observation, Outcome};
 use harness::plan::{Job, RunSpec};
 use harness::seed::{SplitMix, derive};
 use harness::suite;
 use harness::suite::{
-    Length, Measure, MethodEntry, PerplexityWeighting, Selection, TRAINING, Training,
+    Length, Measure, MethodEntry, PerplexityWeighting, Selection, SizeUnit, TRAINING, Training,
 };
+use state::{Best, Journal, State};
+
+pub use stop::{Signals, Stop};
 
 /// Updates between two looks at the loss are at least this many, and so many that a run has at most
 /// [`LOOKS`] of them. Looking waits for the device.
@@ -31,8 +40,15 @@ const AHEAD: usize = 4;
 
 /// Trains and measures as `job` says, telling what happens; the final network goes to the folder `out`.
 ///
-/// The caller tells the outcome. An error means that the run could not be done; a diverged run is not an error.
-pub fn train(job: &Job, out: &Path, tell: &mut dyn FnMut(Event)) -> Result<Outcome> {
+/// The caller tells the outcome; there is none when `stop` ended the run. An error means that the run could not be done; a
+/// diverged run is not an error.
+pub fn train(
+    job: &Job,
+    out: &Path,
+    stop: &dyn Stop,
+    tell: &mut dyn FnMut(Event),
+) -> Result<Option<Outcome>> {
+    let begun = Instant::now();
     let spec = &job.spec;
     let id = spec.id();
     let device = machine::device(&job.device).map_err(anyhow::Error::msg)?;
@@ -43,13 +59,30 @@ pub fn train(job: &Job, out: &Path, tell: &mut dyn FnMut(Event)) -> Result<Outco
         torch_ext::set_deterministic(true, true)?;
     }
 
+    let share = job.member.as_ref().map(Share::join).transpose()?;
+    let mut nobody = |_: Event| {};
+    let tell: &mut dyn FnMut(Event) = match &share {
+        Some(share) if share.rank() > 0 => &mut nobody,
+        _ => tell,
+    };
+    // The first process prepares data, the others find them prepared.
+    if let Some(share) = share.as_ref().filter(|share| share.rank() > 0) {
+        share.wait()?;
+    }
     let network = network(job, device, tell)?;
-    tell(Event::Started(machine::environment(
+    let environment = machine::environment(
         device,
         job.threads,
+        job.member.as_ref().map_or(1, |member| member.size),
         network.weights().count(),
-    )));
-    let task = task(job, network, device, tell)?;
+    );
+    tell(Event::Started(environment.clone()));
+    let mut task = task(job, network, device, tell)?;
+    if let Some(share) = share.as_ref().filter(|share| share.rank() == 0) {
+        share.wait()?;
+    }
+    task.share = share;
+    sizes(spec, &task, tell);
     let before = before_training(job, &task)?;
 
     let mut trained = Trained {
@@ -60,14 +93,26 @@ pub fn train(job: &Job, out: &Path, tell: &mut dyn FnMut(Event)) -> Result<Outco
         task.network.load(&weights_file(weights), Head::Stored)?;
         trained.step = steps(spec, &task);
     } else if let (MethodEntry::Trained(method), Some(training)) = (&spec.method, &spec.training) {
-        match fit(spec, method, training, &task, tell)? {
+        let mut journal = Journal::new(begun, tell);
+        let checkpoints = Checkpoints::of(job, &environment);
+        match fit(
+            spec,
+            method,
+            training,
+            &task,
+            checkpoints,
+            stop,
+            &mut journal,
+        )? {
             Ok(finished) => trained = finished,
             Err(outcome) => return Ok(outcome),
         }
-        task.network.save(out)?;
+        if task.share.as_ref().is_none_or(|share| share.rank() == 0) {
+            task.network.save(out)?;
+        }
     }
     measure(job, &task, &before, trained, tell)?;
-    Ok(Outcome::Completed)
+    Ok(Some(Outcome::Completed))
 }
 
 /// What training leaves behind besides the weights.
@@ -86,14 +131,17 @@ fn own<T: serde::de::DeserializeOwned>(data: &impl serde::Serialize) -> T {
         .expect("one source, one form")
 }
 
-/// The training loop. The inner error is an outcome that ended the run early.
+/// The training loop, from the latest checkpoint on if there is one. The inner error ends the run early: an outcome, or
+/// none where `stop` asked for it.
 fn fit(
     spec: &RunSpec,
     method: &methods::Method,
     training: &Training,
     task: &Task,
-    tell: &mut dyn FnMut(Event),
-) -> Result<Result<Trained, Outcome>> {
+    mut checkpoints: Option<Checkpoints>,
+    stop: &dyn Stop,
+    journal: &mut Journal<'_>,
+) -> Result<Result<Trained, Option<Outcome>>> {
     let id = spec.id();
     let (examples, batch) = (task.train.len(), training.batch as usize);
     ensure!(examples > 0, "the training portions hold no example");
@@ -115,20 +163,28 @@ fn fit(
         seed: derive(&id, "noise"),
         ..Options::default()
     };
-    let mut optimizer = Optimizer::new(
+    let optimizer = Optimizer::new(
         own(method),
         own(&training.base),
         options,
         task.weights().named(),
     )?;
 
-    let mut best: Option<Best> = None;
-    // Sums on the device: one number that is not finite anywhere shows at the next look.
-    let mut losses = Tensor::zeros([], (Kind::Double, task.device()));
-    let mut distances: Option<Tensor> = None;
+    let mut state = State::new(optimizer, task.device());
+    if let Some(checkpoints) = &mut checkpoints
+        && let Some(found) = checkpoints.latest(&mut |text| journal.note(text))
+    {
+        state.restore(&found, task.weights())?;
+        journal.resume(&found, steps);
+    }
+    if let Some(share) = &task.share {
+        state.optimizer.join(share.group())?;
+    }
+    let done = state.step;
 
     // Every epoch is a permutation of the examples; its last batch may be smaller than the others.
-    let order = (0..).flat_map(move |epoch| {
+    let epoch = done / per_epoch;
+    let order = (epoch..).flat_map(move |epoch| {
         let order =
             SplitMix::new(derive(&id, &format!("order of epoch {epoch}"))).permutation(examples);
         let order: Vec<usize> = order.into_iter().map(|place| place as usize).collect();
@@ -136,37 +192,52 @@ fn fit(
         batches.into_iter().map(move |places| (epoch, places))
     });
     let train = task.train.clone();
-    let batches = ahead(AHEAD, order.take(steps as usize), move |(epoch, places)| {
+    let order = order
+        .skip((done - epoch * per_epoch) as usize)
+        .take((steps - done) as usize);
+    let batches = ahead(AHEAD, order, move |(epoch, places)| {
         train.batch(&places, Some(epoch))
     });
 
+    stop.listen();
     let mut pace = Pace::new();
-    for (step, examples) in (1..=steps).zip(batches) {
+    for (step, examples) in (done + 1..=steps).zip(batches) {
         let examples = task.on_device(&examples?);
         pace.add(&examples);
         let parts = cut(&examples, training.micro_batches as usize);
-        let shares = parts.iter().map(|part| share(part, &examples)).collect();
+        let parts: Vec<Part> = match &task.share {
+            None => parts.into_iter().map(Part::whole).collect(),
+            Some(share) => {
+                // Every process has draws of its own, which no state has to be kept for.
+                let stream = format!("dropout of update {step} in process {}", share.rank());
+                tch::manual_seed(derive(&spec.id(), &stream) as i64);
+                parts.iter().map(|part| share.part(part)).collect()
+            }
+        };
         let update = Accumulated {
-            shares,
-            forward: |pass: &optim::Pass| task.forward(&parts[pass.micro_batch], pass),
+            shares: parts.iter().map(|part| part.share(&examples)).collect(),
+            forward: |pass: &optim::Pass| task.forward(&parts[pass.micro_batch].batch, pass),
         };
 
         let look = step == 1 || step % look_every == 0 || step == steps;
-        optimizer.set_record(if look { Record::Norms } else { Record::Scalars });
-        let done = optimizer.step(&update)?;
+        let record = if look { Record::Norms } else { Record::Scalars };
+        state.optimizer.set_record(record);
+        let done = state.optimizer.step(&update)?;
 
-        losses += &done.loss + &done.loss_perturbed;
+        state.step = step;
+        state.losses += &done.loss + &done.loss_perturbed;
         if let Some(distance) = &done.distance {
-            let before = distances
+            let before = state
+                .distances
                 .take()
                 .unwrap_or_else(|| Tensor::zeros([], (Kind::Double, task.device())));
-            distances = Some(before + distance);
+            state.distances = Some(before + distance);
         }
         if look {
             let numbers = done.read();
-            let finite = losses.double_value(&[]).is_finite();
+            let finite = state.losses.double_value(&[]).is_finite();
             let loss = Some(numbers.loss).filter(|loss| loss.is_finite());
-            tell(Event::Progress {
+            journal.tell(Event::Progress {
                 step,
                 steps,
                 loss,
@@ -176,7 +247,7 @@ fn fit(
             });
             pace = Pace::new();
             if !finite {
-                return Ok(Err(Outcome::Diverged { step }));
+                return Ok(Err(Some(Outcome::Diverged { step })));
             }
             look_at(
                 step,
@@ -184,13 +255,15 @@ fn fit(
                 &numbers,
                 done.distance.is_some(),
                 done.radius.is_some(),
-                tell,
+                &mut |event| journal.tell(event),
             );
         }
+        let evaluated = step == steps || evaluate_every.is_some_and(|every| step % every == 0);
         if let Some(portion) = &spec.select
-            && (step == steps || evaluate_every.is_some_and(|every| step % every == 0))
+            && evaluated
         {
             let found = measure::evaluate(task, portion)?;
+            let tell = &mut |event| journal.tell(event);
             observe(step, portion, "loss", found.loss(), tell);
             if matches!(task.network, Network::Gpt2(_)) {
                 let perplexity = found.perplexity(PerplexityWeighting::default());
@@ -200,9 +273,9 @@ fn fit(
             }
             let loss = found.loss();
             if training.selection == Selection::Best
-                && best.as_ref().is_none_or(|best| loss < best.loss)
+                && state.best.as_ref().is_none_or(|best| loss < best.loss)
             {
-                best = Some(Best {
+                state.best = Some(Best {
                     step,
                     loss,
                     weights: task.weights().snapshot(),
@@ -210,8 +283,46 @@ fn fit(
             }
             pace = Pace::new();
         }
+        let due = |checkpoints: &Checkpoints| checkpoints.is_due(evaluated);
+        let (stopped, due) = match &task.share {
+            None => (stop.wanted(step), checkpoints.as_ref().is_some_and(due)),
+            // Asking the others costs a message: not at every update.
+            Some(share) if look || evaluated => {
+                let due = checkpoints.as_ref().is_some_and(due);
+                (
+                    share.any(stop.wanted(step))?,
+                    share.of_first(due.into())? == 1,
+                )
+            }
+            Some(_) => (false, false),
+        };
+        if let Some(checkpoints) = &mut checkpoints
+            && (stopped || due)
+        {
+            save(checkpoints, &state, task, journal)?;
+            pace = Pace::new();
+        }
+        if stopped {
+            return Ok(Err(None));
+        }
+    }
+    stop.ignore();
+    // It may have come since the last update.
+    let stopped = match &task.share {
+        None => stop.wanted(steps),
+        Some(share) => share.any(stop.wanted(steps))?,
+    };
+    if stopped {
+        if let Some(checkpoints) = &mut checkpoints {
+            save(checkpoints, &state, task, journal)?;
+        }
+        return Ok(Err(None));
     }
 
+    let tell = &mut |event| journal.tell(event);
+    let State {
+        distances, best, ..
+    } = state;
     let distance = distances.map(|sum| sum.double_value(&[]) / steps as f64);
     let distance = distance.filter(|distance| distance.is_finite());
     if let Some(distance) = distance {
@@ -234,11 +345,23 @@ fn fit(
     }))
 }
 
-/// The model with the lowest loss on the selecting portion so far.
-struct Best {
-    step: u64,
-    loss: f64,
-    weights: Vec<Tensor>,
+/// Writes a checkpoint of training as it is now.
+fn save(
+    checkpoints: &mut Checkpoints,
+    state: &State,
+    task: &Task,
+    journal: &mut Journal<'_>,
+) -> Result<()> {
+    // All processes of a group are where the first one is.
+    if task.share.as_ref().is_some_and(|share| share.rank() > 0) {
+        return Ok(());
+    }
+    let tensors = state.tensors(task.weights())?;
+    let mut said = Vec::new();
+    let note = &mut |text| said.push(text);
+    checkpoints.write(state.step, journal.seconds(), &journal.told, &tensors, note);
+    said.into_iter().for_each(|text| journal.note(text));
+    Ok(())
 }
 
 /// How fast training goes: what it did since the last look at the loss or the last evaluation, which takes time itself.
@@ -269,14 +392,6 @@ impl Pace {
     }
 }
 
-/// How much of a batch one of its parts is.
-fn share(part: &Batch, whole: &Batch) -> Share {
-    Share {
-        loss: part.labels_counted() as f64 / whole.labels_counted() as f64,
-        examples: part.examples() as f64 / whole.examples() as f64,
-    }
-}
-
 /// Tells the quantities of training at an update.
 fn look_at(
     step: u64,
@@ -297,6 +412,27 @@ fn look_at(
     for (metric, value) in present {
         if let Some(value) = value {
             observe(step, TRAINING, metric, value, tell);
+        }
+    }
+}
+
+/// Tells how large the portions are that the run reads.
+fn sizes(spec: &RunSpec, task: &Task, tell: &mut dyn FnMut(Event)) {
+    let train = spec.train.join("+");
+    let portions = task
+        .portions()
+        .map(|(name, examples)| (name, examples.as_ref()));
+    for (name, examples) in portions.chain([(train.as_str(), task.train.as_ref())]) {
+        let tokens: usize = (0..examples.len())
+            .map(|place| examples.tokens(place))
+            .sum();
+        for (unit, count) in [
+            (SizeUnit::Examples, examples.len()),
+            (SizeUnit::Tokens, tokens),
+        ] {
+            if count > 0 {
+                observe(0, name, unit.metric(), count as f64, tell);
+            }
         }
     }
 }

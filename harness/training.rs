@@ -5,5 +5,6 @@ pub mod machine;
 pub mod measure;
 pub mod models;
 mod ready;
+pub mod share;
 pub mod tasks;
 pub mod train;

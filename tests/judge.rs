@@ -1,12 +1,15 @@
 //! Verdicts and claims on cases that one can check by hand, and on the paper's printed numbers.
 
+mod cells;
+mod tables;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use harness::event::{Environment, Observation, Outcome, RunRecord};
 use harness::judge::{
-    Absent, Cell, Cells, Finding, Rule, Ruling, Sample, Verdict, judge_cell, judge_claim,
-    printed_estimate,
+    Absent, Basis, Cell, Cells, Finding, Kind, Rule, Ruling, Sample, Verdict, derived_value,
+    judge_cell, judge_claim, printed_estimate,
 };
 use harness::plan::{RunId, run_spec};
 use harness::stats::Estimate;
@@ -41,6 +44,7 @@ fn reported(value: f64, spread: Option<f64>, kind: Spread, seeds: Option<u64>) -
         decimals: 1,
         spread,
         kind,
+        spread_place: None,
         seeds,
         place: "Table 0".into(),
     }
@@ -48,168 +52,6 @@ fn reported(value: f64, spread: Option<f64>, kind: Spread, seeds: Option<u64>) -
 
 fn verdict(values: &[f64], reported: &Reported) -> Verdict {
     judge_cell(&cell(values), reported, &Rule::default()).verdict
-}
-
-#[test]
-fn the_same_mean_with_a_small_spread_is_reproduced() {
-    // sd 0.5 over 5 seeds: margin 1.0. Both standard errors are about 0.2, so the 90% interval is within 0.6.
-    let paper = reported(80.0, Some(0.5), Spread::Sd, Some(5));
-    let ours = [79.5, 80.5, 80.0, 79.6, 80.4];
-    let weighed = judge_cell(&cell(&ours), &paper, &Rule::default());
-    assert_eq!(
-        (weighed.verdict, weighed.margin, weighed.seeds_to_decide),
-        (Verdict::Reproduced, 1.0, None)
-    );
-}
-
-#[test]
-fn a_difference_far_outside_the_margin_deviates() {
-    let paper = reported(80.0, Some(0.5), Spread::Sd, Some(5));
-    assert_eq!(verdict(&[75.0, 75.5, 74.5], &paper), Verdict::Deviates);
-}
-
-#[test]
-fn a_significant_difference_within_the_margin_is_still_the_same() {
-    let paper = reported(80.0, Some(0.5), Spread::Sd, Some(1000));
-    let weighed = judge_cell(&cell(&[80.5, 80.51, 80.49, 80.5]), &paper, &Rule::default());
-    assert_eq!(weighed.verdict, Verdict::Reproduced);
-    assert!(
-        weighed.p.unwrap() < 0.05 && weighed.reason.contains("within the margin"),
-        "{}",
-        weighed.reason
-    );
-}
-
-#[test]
-fn a_wide_spread_is_inconclusive_and_says_how_many_seeds_would_decide() {
-    let paper = reported(80.0, Some(0.5), Spread::Sd, Some(20));
-    let weighed = judge_cell(&cell(&[78.0, 82.0, 80.5]), &paper, &Rule::default());
-    assert_eq!(weighed.verdict, Verdict::Inconclusive);
-    // The reason's number is the smallest: with sd 2.02 and difference 0.17 the 90% interval first fits in ±1 there.
-    let seeds = weighed.seeds_to_decide.unwrap();
-    assert!(
-        (15..25).contains(&seeds)
-            && weighed
-                .reason
-                .contains(&format!("{seeds} seeds would decide"))
-    );
-}
-
-#[test]
-fn one_seed_is_never_reproduced_but_can_deviate() {
-    let paper = reported(80.0, Some(0.5), Spread::Sd, Some(20));
-    let near = judge_cell(&cell(&[80.0]), &paper, &Rule::default());
-    assert_eq!(near.verdict, Verdict::Inconclusive);
-    assert!(
-        near.seeds_to_decide.unwrap() >= 2 && near.reason.contains("one seed"),
-        "{}",
-        near.reason
-    );
-    assert_eq!(verdict(&[10.0], &paper), Verdict::Deviates);
-    let bare = judge_cell(
-        &cell(&[80.0]),
-        &reported(80.0, None, Spread::None, None),
-        &Rule::default(),
-    );
-    assert_eq!(
-        (bare.verdict, bare.seeds_to_decide),
-        (Verdict::Inconclusive, Some(2))
-    );
-}
-
-#[test]
-fn without_a_printed_spread_the_reason_says_so() {
-    let weighed = judge_cell(
-        &cell(&[20.9, 21.0, 20.8]),
-        &reported(20.9, None, Spread::None, None),
-        &Rule::default(),
-    );
-    assert!(
-        weighed.reason.contains("the paper prints no spread"),
-        "{}",
-        weighed.reason
-    );
-    // 1% of 20.9; sd 0.1 over 3 seeds: 90% half-width 2.92 x 0.0577 = 0.169.
-    assert_eq!(weighed.verdict, Verdict::Reproduced);
-    // One seed of the paper's is as uncertain as one of ours: 2.92 x 0.1 x sqrt(1/3 + 1) = 0.34, more than 0.209.
-    let single = reported(20.9, None, Spread::None, Some(1));
-    assert_eq!(verdict(&[20.9, 21.0, 20.8], &single), Verdict::Inconclusive);
-}
-
-#[test]
-fn rounding_alone_is_no_difference() {
-    // Ours is 20.94 to the last digit and the paper prints 20.9.
-    assert_eq!(
-        verdict(&[20.94, 20.94], &reported(20.9, None, Spread::None, None)),
-        Verdict::Reproduced
-    );
-}
-
-#[test]
-fn missing_and_diverged_seeds_are_visible() {
-    let paper = reported(80.0, Some(0.5), Spread::Sd, Some(5));
-    let judge = |cell: &Cell| judge_cell(cell, &paper, &Rule::default());
-    let mut partial = cell(&[79.5, 80.5, 80.0, 79.6, 80.4]);
-    partial.planned = 6;
-    partial.without = vec![lost(5, None)];
-    let weighed = judge(&partial);
-    assert_eq!(weighed.verdict, Verdict::Reproduced);
-    assert!(
-        weighed.reason.contains("5 of 6 seeds: 1 not run"),
-        "{}",
-        weighed.reason
-    );
-    partial.without = vec![lost(5, Some(Outcome::Diverged { step: 7 }))];
-    assert_eq!(judge(&partial).verdict, Verdict::Inconclusive);
-    let all = Cell {
-        planned: 1,
-        without: partial.without.clone(),
-        ..Cell::default()
-    };
-    assert_eq!(
-        (judge(&all).verdict, judge(&all).reason.as_str()),
-        (Verdict::Diverged, "1 diverged at step 7")
-    );
-    let none = Cell {
-        planned: 1,
-        without: vec![lost(0, Some(Outcome::OutOfMemory))],
-        ..Cell::default()
-    };
-    assert_eq!(
-        (judge(&none).verdict, judge(&none).reason.as_str()),
-        (Verdict::NotRun, "1 out of memory")
-    );
-}
-
-#[test]
-fn a_model_evaluated_as_it_is_needs_no_seeds() {
-    let ours = Cell {
-        seedless: true,
-        ..cell(&[27.25])
-    };
-    let judge = |value| {
-        judge_cell(
-            &ours,
-            &reported(value, None, Spread::None, Some(1)),
-            &Rule::default(),
-        )
-        .verdict
-    };
-    assert_eq!(
-        (judge(27.2), judge(30.0)),
-        (Verdict::Reproduced, Verdict::Deviates)
-    );
-}
-
-#[test]
-fn a_printed_interval_becomes_the_deviation_behind_it() {
-    let paper = reported(87.97, Some(0.12), Spread::Ci95, Some(5));
-    // 0.12 x sqrt(5) / 2.776.
-    assert!((printed_estimate(&paper).unwrap().sd.unwrap() - 0.09664).abs() < 1e-4);
-    assert_eq!(
-        printed_estimate(&reported(1.0, Some(0.1), Spread::SdOverColumns, Some(5))),
-        None
-    );
 }
 
 /// The frame of a suite; `%` is replaced by the tables.

@@ -3,7 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+mod archive;
+mod checkpoints;
+mod cluster;
+mod cost;
 mod families;
+mod fuzz;
 mod hub;
 mod judge;
 mod lint;
@@ -11,6 +16,7 @@ mod plan;
 mod report;
 mod smoke;
 
+mod scale;
 mod schedule;
 mod show;
 mod stats;

@@ -2,8 +2,11 @@
 
 mod as_junit;
 mod as_latex;
+mod as_printed;
+mod card;
 mod command;
 mod hostile;
+mod paper;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -106,12 +109,13 @@ fn records(suite: &Suite) -> BTreeMap<RunId, RunRecord> {
         }
         let environment = Environment {
             harness: "0.1.0".into(),
-            build: "abc".into(),
+            build: if seed == 3 { "~other" } else { harness::BUILD }.into(),
             revision: "0123abc".into(),
             libtorch: "2.9.0".into(),
             device: "cpu".into(),
             device_name: "A <fine> processor".into(),
             threads: if seed == 3 { 4 } else { 2 },
+            processes: 1,
             cpu_capability: "AVX2".into(),
             mkl_cbwr: None,
             parameters: 1000,
@@ -227,13 +231,15 @@ fn the_terminal_fits_a_narrow_window_and_colours_only_when_asked() {
 
 #[test]
 fn the_markdown_page_is_what_it_was() {
-    snapshot("report.md", &markdown::page(&report()));
+    // The build changes with every source.
+    let text = markdown::page(&report()).replace(harness::BUILD, "this build");
+    snapshot("report.md", &text);
 }
 
 #[test]
 fn the_csv_has_every_cell_in_full_precision() {
     let text = csv::cells(&report());
-    assert_eq!(text.lines().count(), 1 + 4 * 4);
+    assert_eq!(text.lines().count(), 1 + 4 * 4 + 1);
     snapshot("cells.csv", &text);
 }
 
@@ -242,7 +248,7 @@ const TAGS: &[&str] = &[
     "DOCTYPE", "html", "head", "meta", "title", "style", "body", "main", "h1", "h2", "p", "ul",
     "li", "span", "div", "table", "thead", "tbody", "tr", "th", "td", "strong", "em", "b", "small",
     "details", "summary", "section", "figure", "pre", "script", "svg", "rect", "circle", "line",
-    "polyline", "text",
+    "polygon", "polyline", "text",
 ];
 
 #[test]
@@ -260,7 +266,9 @@ fn a_spread_that_is_printed_finer_than_its_mean_stays_so() {
 #[test]
 fn a_cell_says_its_seeds_and_runs_when_pointed_at() {
     let page = html::page(&report());
-    let hover = "differs by 0.000 ± 0.385 (90%), within the margin of ±0.805&#10;seed 1: 90.0000 (76bee849e2bf1e39)\
+    let hover = "differs by 0.000 ± 0.385 (90%), within the margin of ±0.805 (2 of the paper&#39;s standard \
+                 deviations): p = 1.000 of no difference, p = 0.004 of one beyond the margin; its runs differ in build, \
+                 threads; made by another build than this program&#39;s&#10;seed 1: 90.0000 (76bee849e2bf1e39)\
                  &#10;seed 2: 90.2000 (8e49f0e3d24d452d)&#10;seed 3: 90.1000 (c826fe100409ac4c)";
     assert!(page.contains(&format!("title=\"{hover}\"")), "{page}");
 }
@@ -289,7 +297,7 @@ fn hostile_names_come_out_harmless() {
         .iter()
         .filter_map(|figure| figure.svg.as_ref().ok())
         .collect();
-    assert!(figures.len() == 3 && figures.iter().all(|svg| !svg.contains("<script")));
+    assert!(figures.len() == 5 && figures.iter().all(|svg| !svg.contains("<script")));
     let markdown = markdown::page(&report);
     assert!(markdown.contains(r"&lt;script&gt;\|\`SAM\`") && !markdown.contains("<script"));
     assert_eq!(terminal::plain("a\x1b[2Jb\nc"), "a [2Jb c");
@@ -309,8 +317,44 @@ fn nothing_of_the_machine_and_nothing_from_outside_is_in_the_page() {
 fn a_figure_is_text_and_the_same_bytes_again() {
     let (one, two) = (report(), report());
     for (one, two) in one.figures.iter().zip(&two.figures) {
-        assert_eq!(one.svg, two.svg);
+        assert_eq!((&one.svg, &one.png), (&two.svg, &two.png));
         assert!(one.svg.as_ref().unwrap().contains("<text"));
+    }
+}
+
+#[test]
+fn a_figure_is_a_png_of_twice_its_size_that_another_program_reads() {
+    const SIZE: &str = "import sys, zlib, struct
+data = sys.stdin.buffer.read()
+assert data[:8] == b'\\x89PNG\\r\\n\\x1a\\n'
+at, pixels = 8, b''
+while at < len(data):
+    length, kind = struct.unpack('>I4s', data[at:at + 8])
+    body = data[at + 8:at + 8 + length]
+    assert zlib.crc32(kind + body) == struct.unpack('>I', data[at + 8 + length:at + 12 + length])[0]
+    if kind == b'IHDR': width, height = struct.unpack('>II', body[:8])
+    if kind == b'IDAT': pixels += body
+    at += 12 + length
+assert len(zlib.decompress(pixels)) == height * (3 * width + 1)
+print(width, height)";
+    for figure in report().figures {
+        let svg = figure.svg.unwrap();
+        let side = |name: &str| -> u32 {
+            let (_, after) = svg.split_once(&format!(" {name}=\"")).unwrap();
+            after.split_once('"').unwrap().0.parse().unwrap()
+        };
+        let mut python = std::process::Command::new("python3")
+            .args(["-c", SIZE])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = python.stdin.take().unwrap();
+        std::io::Write::write_all(&mut input, &figure.png.unwrap()).unwrap();
+        drop(input);
+        let output = python.wait_with_output().unwrap();
+        let sides = format!("{} {}", 2 * side("width"), 2 * side("height"));
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), sides);
     }
 }
 
@@ -322,7 +366,7 @@ fn without_a_single_run_the_paper_alone_is_shown() {
         &expand(std::slice::from_ref(&suite)),
         &BTreeMap::new(),
     );
-    assert_eq!(report.verdicts_text().unwrap(), "13 not run");
+    assert_eq!(report.verdicts_text().unwrap(), "14 not run");
     let text = markdown::page(&report);
     assert!(
         text.contains("0 of 12 runs completed, 12 not run")
@@ -345,18 +389,26 @@ fn files_are_replaced_and_nothing_is_left_beside_them() {
         assert_eq!(
             names,
             [
+                "card.md",
                 "cells.csv",
+                "curves.png",
                 "curves.svg",
+                "digits-cost.png",
+                "digits-cost.svg",
+                "digits-differences.png",
+                "digits-differences.svg",
                 "index.html",
+                "intervals.png",
                 "intervals.svg",
                 "junit.xml",
                 "report.md",
                 "report.tex",
+                "scatter.png",
                 "scatter.svg",
                 "tables.tex"
             ]
         );
-        assert_eq!(rendered.files.len(), 9);
+        assert_eq!(rendered.files.len(), 17);
     }
     if let Some(keep) = std::env::var_os("KEEP_REPORT") {
         let _ = std::fs::rename(&folder, keep);

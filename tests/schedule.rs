@@ -113,6 +113,7 @@ impl Place {
             worker: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake-worker.sh"),
             folders: BTreeMap::new(),
             cache: None,
+            checkpoint_every: (self.0.join("saving").exists()).then_some(Duration::from_secs(600)),
             again: &|run| format!("harness run --only {}", run.id),
         };
         schedule::schedule(plan, &setting, control, tell).expect("a usable store")
@@ -459,6 +460,60 @@ fn the_second_interrupt_ends_what_runs_and_what_that_started() {
 }
 
 #[test]
+fn a_run_that_saves_itself_has_the_time_for_it_unless_interrupted_again() {
+    for (name, more, saved) in [("saves", None, 2), ("no-time", Some(libc::SIGINT), 0)] {
+        let place = Place::new(name);
+        place.write("saving", "");
+        place.write(
+            "mode",
+            "trap 'sleep 3; echo 1 >>\"$dir/saved\"; exit' TERM; echo 1 >>\"$dir/ready\"; sleep 600 & wait",
+        );
+        let mut supervisor = place.supervisor(5);
+        wait_until("two runs have begun", || place.numbers("ready").len() == 2);
+        // A batch system sends one and then the other.
+        signal(&supervisor, libc::SIGUSR1);
+        std::thread::sleep(Duration::from_millis(300));
+        signal(&supervisor, more.unwrap_or(libc::SIGTERM));
+        assert!(supervisor.wait().expect("its end").success());
+        assert_eq!(place.numbers("saved").len(), saved, "{name}");
+        let summary = place.summary(supervisor.id());
+        assert_eq!(summary.interrupted, ids(&plan(5)), "{name}");
+        assert!(!place.0.join("store/.failed").exists(), "{name}");
+    }
+}
+
+#[test]
+fn the_record_of_a_resumed_run_holds_what_earlier_attempts_told_and_their_time() {
+    let place = Place::new("resumed");
+    place.write(
+        "mode",
+        r#"started
+           echo '{"event":"resumed","step":1,"steps":2,"seconds":1000.0}'
+           echo '{"event":"again","seconds":7.0,"told":{"event":"observed","step":1,"on":"training","metric":"loss","value":0.5}}'
+           observed 2 accuracy 90.0; finished completed"#,
+    );
+    let plan = plan(1);
+    let checkpoints = place.store().checkpoints(&plan.runs[0].id);
+    fs::create_dir_all(&checkpoints).expect("a folder");
+    let summary = place.schedule(&plan);
+    assert_eq!(summary.done.len(), 1);
+    let record = place.store().record(&plan.runs[0].id).expect("whole");
+    let record = record.expect("done");
+    assert_eq!(record.value("training", "loss"), Some(0.5));
+    assert_eq!(record.observations.len(), 2);
+    assert!(
+        (1000.0..1060.0).contains(&record.seconds),
+        "{}",
+        record.seconds
+    );
+    assert!(!checkpoints.exists(), "a run that is done needs none");
+    // As after a supervisor that ended before it removed them.
+    fs::create_dir_all(&checkpoints).expect("a folder");
+    place.schedule(&plan);
+    assert!(!checkpoints.exists());
+}
+
+#[test]
 fn a_run_starts_from_the_weights_of_its_stage_and_is_blocked_without_them() {
     let place = Place::new("stage");
     let (good, bad, empty) = (planned(1), planned(2), planned(3));
@@ -620,4 +675,29 @@ fn a_measurement_without_a_finite_value_costs_no_run_and_is_not_made_again() {
     assert_eq!(record.value("test", "accuracy"), None);
     let again = place.schedule(&plan);
     assert_eq!(again.already, [plan.runs[0].id.clone()]);
+}
+
+#[test]
+fn a_damaged_run_is_done_again() {
+    let (place, plan) = (Place::new("damaged"), plan(2));
+    place.schedule(&plan);
+    let id = &plan.runs[0].id;
+    let path = place.store().folder(id).join("observations.parquet");
+    let whole = fs::read(&path).expect("a file");
+    let mut bytes = whole.clone();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    fs::write(&path, bytes).expect("room");
+    let mut named = Vec::new();
+    let summary = place.schedule_telling(&plan, &Control::default(), &mut |told| {
+        if let What::Damaged { what } = told.what {
+            named.push(what);
+        }
+    });
+    assert_eq!((summary.done, summary.already.len()), (vec![id.clone()], 1));
+    assert!(
+        named.len() == 1 && named[0].contains("observations.parquet"),
+        "{named:?}"
+    );
+    assert_eq!(fs::read(&path).expect("a file"), whole);
 }

@@ -188,3 +188,51 @@ fn bad_input_is_told_before_any_time_is_spent() {
         .unwrap();
     assert_eq!(unknown.status.code(), Some(2), "{}", text(&unknown));
 }
+
+#[test]
+fn a_table_with_a_diverged_and_a_missing_run_says_so_and_shows_the_rest() {
+    let place = Place::new("endings");
+    let path = place.0.join("suite.yaml");
+    let suite = fs::read_to_string(&path).unwrap();
+    // A perturbation of this size leaves the finite numbers at the first update.
+    let suite = suite
+        .replace(
+            "  SAM: {method: sam, rho: 0.05}",
+            "  SAM: {method: sam, rho: 1.0e+30}",
+        )
+        .replace("seeds: [0, 1]", "seeds: [0, 1, 2]")
+        .replace(
+            "      - {method: TRAM-x,",
+            "      - {method: SAM, reported: 94.30±1.55 0.18±0.03}\n      - {method: TRAM-x,",
+        );
+    fs::write(&path, suite).unwrap();
+    let output = place
+        .harness("run", "store", &["--slots", "cpu:2", "--only", "seed=0,1"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        said.contains("4 of 9 runs completed, 2 diverged at step 1, 3 not run"),
+        "{said}"
+    );
+    let cells = fs::read_to_string(place.0.join("reports/smoke/cells.csv")).unwrap();
+    let row = |method: &str| {
+        cells
+            .lines()
+            .find(|line| line.contains(&format!(",{method},accuracy,")))
+            .unwrap()
+            .to_string()
+    };
+    assert!(
+        row("SAM").contains(",diverged,") && row("SAM").contains("2 diverged at step 1, 1 not run"),
+        "{}",
+        row("SAM")
+    );
+    assert!(row("SGD").contains(",2,3,1 not run,"), "{}", row("SGD"));
+    let page = fs::read_to_string(place.0.join("reports/smoke/index.html")).unwrap();
+    assert!(page.contains("2 of 3 seeds") && page.contains("2 diverged at step 1, 1 not run"));
+    if let Some(keep) = std::env::var_os("KEEP_REPORT") {
+        let _ = fs::rename(place.0.join("reports/smoke"), keep);
+    }
+}

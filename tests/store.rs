@@ -264,3 +264,26 @@ fn an_attempt_that_is_dropped_leaves_nothing() {
     assert!(!folder.exists());
     assert_eq!(store.work(&run).expect("readable"), Work::Train);
 }
+
+#[test]
+fn other_tools_can_check_a_run() {
+    let (store, run) = (store("sums"), planned(1));
+    finish(&store, &run);
+    let check = |folder: &Path| {
+        let tool = std::process::Command::new("sha256sum")
+            .args(["--check", "--strict", "SHA256SUMS"])
+            .current_dir(folder)
+            .output();
+        tool.expect("sha256sum").status.success()
+    };
+    let folder = store.folder(&run.id);
+    assert!(check(&folder));
+    let path = folder.join("metrics.json");
+    let text = fs::read_to_string(&path).expect("a file");
+    fs::write(&path, text.replace("seconds", "Seconds")).expect("room");
+    assert!(!check(&folder));
+    // A run that an earlier version kept has no sums and is read as it is.
+    fs::write(&path, text).expect("room");
+    fs::remove_file(folder.join("SHA256SUMS")).expect("a file");
+    assert!(store.record(&run.id).expect("readable").is_some());
+}

@@ -118,6 +118,39 @@ fn a_wrong_suite_is_told_everything_that_is_wrong_and_where() {
                 .replace("seeds: [0, 1, 2]", "seeds: [0, 1, two]"),
         ),
         (
+            "a level that is none",
+            with(
+                "seeds: [0, 1, 2]",
+                "seeds: [0, 1, 2]\nverdicts: {level: 0.5}",
+            ),
+        ),
+        (
+            "a table that repeats itself, and takes spreads from one that is not there",
+            with(
+                "    spread: ci95",
+                "    spread: ci95\n    repeats: digits\n    spread_from: digts",
+            ),
+        ),
+        (
+            "spreads of a table that shares no cell",
+            with(
+                "figures:",
+                "  - {id: other, title: T, place: P, spread_from: digits, columns: [{id: a, task: digits, on: test}], \
+                 rows: [{method: SAM, reported: '1'}]}\n\nfigures:",
+            ),
+        ),
+        (
+            "an entry for a hidden column",
+            with("metric: loss}\n", "metric: loss, hidden: true}\n"),
+        ),
+        (
+            "best in more columns than there are",
+            with(
+                "bound: {table: digits, columns: [accuracy], methods: [SGD, SAM, TRAM-x, TRAM-theta_prev], at_least: 90.0}",
+                "extreme: {table: digits, columns: [accuracy], method: SAM, is: best, at_least: 2}",
+            ),
+        ),
+        (
             "several that make no sense",
             with("    model: vit-tiny", "    model: vit-tny")
                 .replace("seeds: [0, 1, 2]", "seeds: [0, 1, 1]")

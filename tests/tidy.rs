@@ -16,6 +16,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("seed", &["plan"]),
     ("judge", &["event", "plan", "stats", "suite"]),
     ("lint", &["judge", "plan", "stats", "suite"]),
+    ("diff", &["event", "plan", "suite"]),
+    ("cost", &["event", "plan", "suite"]),
     // Effects. A schedule makes attempts in a store and shows nothing; who shows it only listens.
     ("content", &[]),
     ("count", &[]),
@@ -23,20 +25,25 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("hub", &["layout", "plan", "suite"]),
     ("store", &["event", "plan"]),
     ("schedule", &["event", "plan", "store"]),
+    ("cluster", &["event", "plan", "schedule", "store", "suite"]),
     ("show", &["event", "hub", "plan", "schedule"]),
     ("report", &["event", "judge", "plan", "stats", "suite"]),
+    ("archive", &["plan", "store", "suite"]),
     (
         "commands",
         &[
-            "content", "count", "event", "hub", "judge", "lint", "plan", "report", "schedule",
-            "show", "store", "suite",
+            "archive", "cluster", "content", "cost", "count", "diff", "event", "hub", "judge",
+            "lint", "plan", "report", "schedule", "show", "stats", "store", "suite",
         ],
     ),
 ];
 
 /// Crates that only some modules may use.
 const ONLY_IN: &[(&str, &[&str])] = &[
+    ("ab_glyph", &["report"]),
     ("plotters", &["report"]),
+    ("plotters_backend", &["report"]),
+    ("png", &["report"]),
     ("polars", &["store", "tasks"]),
     (
         "tch",
@@ -46,6 +53,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
             "measure",
             "models",
             "ready",
+            "share",
             "tasks",
             "train",
             "optim",

@@ -4,6 +4,7 @@
 //! counts: it is what other work on the machine disturbs least. Compare ratios of one run, never times of two.
 
 pub mod pipeline;
+pub mod share;
 
 use std::cell::RefCell;
 use std::process::Command;
@@ -160,13 +161,35 @@ impl Built {
         })
     }
 
+    /// The same network on the examples `first..first + rows` of its batch.
+    fn rows(&self, first: i64, rows: i64) -> Part<'_> {
+        Part {
+            network: &self.network,
+            input: self.input.narrow(0, first, rows),
+            labels: self.labels.narrow(0, first, rows),
+        }
+    }
+
     fn parameters(&self) -> Vec<(String, Tensor)> {
         self.network.weights().named()
     }
 
     fn forward(&self, pass: &Pass) -> Output {
+        self.rows(0, self.input.size()[0]).forward(pass)
+    }
+}
+
+/// Some of a batch's examples.
+struct Part<'a> {
+    network: &'a models::Network,
+    input: Tensor,
+    labels: Tensor,
+}
+
+impl Part<'_> {
+    fn forward(&self, pass: &Pass) -> Output {
         let labels = &self.labels;
-        let (loss, logits) = match &self.network {
+        let (loss, logits) = match self.network {
             models::Network::Vit(vit) => {
                 let logits = vit.forward(&pass.noise.apply(&self.input), pass.train);
                 (logits.cross_entropy_for_logits(labels), logits)

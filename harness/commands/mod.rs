@@ -1,7 +1,10 @@
 //! One function per command: wires suites, plan, store, schedule and report together.
 
+mod archive;
 mod data;
+mod diff;
 mod doctor;
+mod explain;
 mod fetch;
 mod lint;
 mod methods;
@@ -9,6 +12,8 @@ mod plan;
 mod report;
 mod run;
 mod select;
+mod sources;
+mod stats;
 mod status;
 mod validate;
 
@@ -18,6 +23,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::cluster::Profile;
 use crate::hub::Reach;
 use crate::report::quoted;
 use crate::suite::{self, Problems, Suite};
@@ -31,7 +37,8 @@ const CACHE: &str = "data/cache";
 /// Runs every cell of a paper's tables and sets the paper's numbers beside ours.
 ///
 /// Exit codes: 0 success, also when there was nothing to do; 1 unexpected error; 2 bad input; 3 some runs failed;
-/// 4 interrupted; 5 `lint` found something; 6 a claim is refuted (`report --strict`).
+/// 4 interrupted; 5 `lint` found something; 6 a claim is refuted (`report --strict`);
+/// 7 two result sets differ (`diff`).
 #[derive(Debug, Parser)]
 #[command(name = "harness", version, max_term_width = 100)]
 pub struct Arguments {
@@ -62,7 +69,12 @@ enum Command {
         #[command(flatten)]
         select: Select,
         #[command(flatten)]
+        within: Within,
+        #[command(flatten)]
         store: StoreAt,
+        /// List every run, however many there are
+        #[arg(long)]
+        runs: bool,
         #[command(flatten)]
         output: Output,
     },
@@ -88,6 +100,8 @@ enum Command {
         #[command(flatten)]
         select: Select,
         #[command(flatten)]
+        within: Within,
+        #[command(flatten)]
         store: StoreAt,
         /// Folder of prepared data: decoded images, tokens
         #[arg(long, value_name = "DIR", default_value = CACHE)]
@@ -95,12 +109,24 @@ enum Command {
         /// Where runs go: `cpu:2` (two at a time, one thread each), `cpu:2x4` (four threads each), `cuda:0,1`
         #[arg(long, value_name = "SLOTS")]
         slots: Option<String>,
+        /// How often a run in training saves itself, to go on from there: `90s`, `10m`, `2h`, or 0 for never
+        #[arg(long, value_name = "TIME", default_value = "10m", value_parser = run::duration)]
+        checkpoint_every: std::time::Duration,
         /// Folder for the reports
         #[arg(long, value_name = "DIR", default_value = "reports")]
         out: PathBuf,
         /// Use no network: models and data that are not in the cache are an error (as with HF_HUB_OFFLINE=1)
         #[arg(long)]
         offline: bool,
+        /// Where runs are done
+        #[arg(long, value_enum, default_value_t = Executor::Local)]
+        executor: Executor,
+        /// What the cluster is asked for, with `--executor slurm`
+        #[arg(long, value_name = "FILE", required_if_eq("executor", "slurm"))]
+        profile: Option<PathBuf>,
+        /// Write no report
+        #[arg(long)]
+        no_report: bool,
         #[command(flatten)]
         output: Output,
     },
@@ -152,6 +178,40 @@ enum Command {
         #[arg(required = true, value_name = "NETWORK [OPTIONS]")]
         arguments: Vec<String>,
     },
+    /// Say what a cell (TABLE/ROW/COLUMN) or a run is made of, and the command that makes it again
+    Explain {
+        /// A cell, `table3/SAM/cars`, or the beginning of a run's id
+        #[arg(value_name = "CELL|RUN")]
+        what: String,
+        #[command(flatten)]
+        suites: Suites,
+        #[command(flatten)]
+        store: StoreAt,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Compare two stores or archives; exit code 0 only if they agree, to the last bit unless --tolerance says otherwise
+    Diff {
+        #[command(flatten)]
+        options: diff::Options,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Write one file with suites, results, environments and logs, which `report`, `status`, `explain` and `diff` read
+    Archive {
+        #[command(flatten)]
+        suites: Suites,
+        #[command(flatten)]
+        store: StoreAt,
+        /// Take final weights along
+        #[arg(long)]
+        weights: bool,
+        /// The file [default: SUITE.tar.gz]
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+        #[command(flatten)]
+        format: Output,
+    },
     /// Print the JSON Schema of the suite language
     Schema,
     /// Say what was found on this machine, and what is missing
@@ -159,6 +219,9 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Answer statistical questions, a line of JSON each
+    #[command(hide = true)]
+    Stats,
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -166,25 +229,47 @@ enum Command {
     },
 }
 
+/// Where runs are done.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Executor {
+    /// On this machine
+    Local,
+    /// As jobs of a Slurm cluster
+    Slurm,
+}
+
 #[derive(Debug, clap::Args)]
 struct Suites {
-    /// Suite files
+    /// Suite files; where results are read, an archive of them will do
     #[arg(required = true, value_name = "SUITE")]
     paths: Vec<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
 struct StoreAt {
-    /// Folder of the results
-    #[arg(long, value_name = "DIR", default_value = STORE)]
-    store: PathBuf,
+    /// Folder of the results [default: data/runs]
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
+}
+
+impl StoreAt {
+    fn dir(&self) -> &Path {
+        self.store.as_deref().unwrap_or(Path::new(STORE))
+    }
 }
 
 #[derive(Debug, clap::Args)]
 struct Select {
-    /// Only runs with this method, task, seed or table: `method=SAM`, `seed=0,1`; may be repeated, all must hold
+    /// Only runs with this method, task, seed, table or run id: `method=SAM`, `seed=0,1`; may be repeated, all must hold
     #[arg(long, value_name = "KEY=VALUE")]
     only: Vec<Only>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Within {
+    /// Only the runs that settle the most claims in so much device time: `200h`, `90m`
+    #[arg(long, value_name = "TIME")]
+    budget: Option<plan::Budget>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -205,12 +290,14 @@ pub enum Exit {
     BadInput = 2,
     /// Some runs failed.
     RunsFailed = 3,
-    /// Stopped by ctrl-C or SIGTERM.
+    /// Stopped by ctrl-C, SIGTERM or SIGUSR1.
     Interrupted = 4,
     /// The audit of a paper found something.
     Findings = 5,
     /// Our numbers refute a claim, and that was asked.
     ClaimRefuted = 6,
+    /// Two result sets do not agree.
+    Differ = 7,
 }
 
 impl From<Exit> for ExitCode {
@@ -251,12 +338,20 @@ pub fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Plan {
             suites,
             select,
+            within,
             store,
+            runs,
             output,
         } => plan::plan(
             &read(&suites.paths)?,
             &select.only,
-            &store.store,
+            within.budget,
+            store.dir(),
+            if runs {
+                plan::Listing::Full
+            } else {
+                plan::Listing::Short
+            },
             output.json,
         ),
         Command::Fetch {
@@ -276,22 +371,49 @@ pub fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Run {
             suites,
             select,
+            within,
             store,
             cache,
             slots,
+            checkpoint_every,
             out,
             offline,
+            executor,
+            profile,
+            no_report,
             output,
         } => {
             let suites = read(&suites.paths)?;
+            let executor = match (executor, profile) {
+                (Executor::Local, None) => run::Executor::Here,
+                (Executor::Slurm, Some(path)) => {
+                    if slots.is_some() {
+                        return Err(BadInput(
+                            "--slots: a job's slots follow from the profile".into(),
+                        )
+                        .into());
+                    }
+                    let profile =
+                        Profile::read(&path).map_err(|problems| BadInput(render(&[problems])))?;
+                    run::Executor::Slurm(Box::new(profile))
+                }
+                _ => return Err(BadInput("--profile goes with --executor slurm".into()).into()),
+            };
             run::run(&run::Wanted {
                 suites: &suites,
                 only: &select.only,
-                store: &store.store,
+                budget: within.budget,
+                store: store.dir(),
                 cache: &cache,
                 slots: slots.as_deref(),
+                checkpoint_every,
                 out: &out,
                 reach: reach(offline),
+                executor,
+                reports: match no_report {
+                    true => run::Reports::Leave,
+                    false => run::Reports::Write,
+                },
                 json: output.json,
             })
         }
@@ -299,7 +421,10 @@ pub fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
             suites,
             store,
             output,
-        } => status::status(&read(&suites.paths)?, &store.store, output.json),
+        } => {
+            let found = sources::open(&suites.paths, store.store.as_deref())?;
+            status::status(&found.suites, &found.store, output.json)
+        }
         Command::Data {
             suites,
             cache,
@@ -311,13 +436,47 @@ pub fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
             store,
             options,
             output,
-        } => report::report(&read(&suites.paths)?, &store.store, &options, output.json),
+        } => {
+            let found = sources::open(&suites.paths, store.store.as_deref())?;
+            report::report(&found.suites, &found.store, &options, output.json)
+        }
+        Command::Archive {
+            suites,
+            store,
+            weights,
+            output,
+            format,
+        } => {
+            let weights = match weights {
+                true => crate::archive::Weights::With,
+                false => crate::archive::Weights::Without,
+            };
+            let suites = read(&suites.paths)?;
+            archive::archive(
+                &suites,
+                store.dir(),
+                weights,
+                output.as_deref(),
+                format.json,
+            )
+        }
+        Command::Diff { options, output } => diff::compare(&options, output.json),
+        Command::Explain {
+            what,
+            suites,
+            store,
+            output,
+        } => {
+            let found = sources::open(&suites.paths, store.store.as_deref())?;
+            explain::explain(&what, &found.suites, &found.store, output.json)
+        }
         Command::Methods { name, output } => methods::methods(name.as_deref(), output.json),
         Command::Bench { arguments } => bench(&arguments),
         Command::Schema => {
             print_json(&suite::schema())?;
             Ok(Exit::Success)
         }
+        Command::Stats => stats::stats(),
         Command::Doctor { output } => doctor::doctor(output.json),
         Command::Completions { shell } => {
             clap_complete::generate(

@@ -1,60 +1,285 @@
-//! `harness plan`: cells, distinct runs, which are done, what each pays for.
+//! `harness plan`: cells, distinct runs, what they cost, which are done, what each pays for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::str::FromStr;
 
 use serde_json::json;
 
 use super::select::{Only, select};
-use super::{Exit, fetch, print_json};
-use crate::plan::{CellRef, PlannedRun, expand};
+use super::{Exit, fetch, print_json, report};
+use crate::cost::{Basis, Choice, DEVICE, Estimate, Knowledge, choose};
+use crate::plan::{CellRef, Plan, PlannedRun, expand};
 use crate::store::Store;
 use crate::suite::Suite;
 
-pub fn plan(suites: &[Suite], only: &[Only], store: &Path, json: bool) -> anyhow::Result<Exit> {
+/// A plan with more runs than this is listed when that is asked for.
+const LISTED: usize = 60;
+
+/// Device time, `200h`, `90m` or `3600s`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Budget {
+    /// In seconds.
+    pub seconds: f64,
+}
+
+impl FromStr for Budget {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Budget, String> {
+        let wrong = || format!("`{text}` is no device time; write `200h`, `90m` or `3600s`");
+        let units = [('h', 3600.0), ('m', 60.0), ('s', 1.0)];
+        let found = units
+            .into_iter()
+            .find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)));
+        let (number, unit) = found.ok_or_else(wrong)?;
+        let number = number
+            .trim()
+            .parse::<f64>()
+            .ok()
+            .filter(|number| number.is_finite() && *number >= 0.0);
+        Ok(Budget {
+            seconds: number.ok_or_else(wrong)? * unit,
+        })
+    }
+}
+
+/// How the plan is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listing {
+    /// Its runs if they are few.
+    Short,
+    /// All its runs.
+    Full,
+}
+
+/// The runs that are chosen: by conditions, and by what a budget pays for.
+pub fn planned(
+    suites: &[Suite],
+    only: &[Only],
+    budget: Option<Budget>,
+    store: &Store,
+) -> anyhow::Result<(Plan, Option<Choice>)> {
     let plan = select(expand(suites), only)?;
-    let store = Store::open(store)?;
-    let done: Vec<bool> = plan
+    let Some(budget) = budget else {
+        return Ok((plan, None));
+    };
+    let costs = costs(suites, &plan, store)?;
+    let choice = choose(suites, &plan, &costs, budget.seconds);
+    let runs = plan
         .runs
+        .into_iter()
+        .filter(|run| choice.runs.contains(&run.id))
+        .collect();
+    Ok((Plan { runs }, Some(choice)))
+}
+
+/// What each run costs; none for one that is done.
+fn costs(suites: &[Suite], plan: &Plan, store: &Store) -> anyhow::Result<Vec<Option<Estimate>>> {
+    let records = report::records(plan, store)?;
+    let knowledge = Knowledge::of(suites, plan, &records);
+    plan.runs
         .iter()
-        .map(|run| store.is_done(run))
-        .collect::<Result<_, _>>()?;
+        .map(|run| Ok((!store.is_done(run)?).then(|| knowledge.estimate(run))))
+        .collect()
+}
+
+pub fn plan(
+    suites: &[Suite],
+    only: &[Only],
+    budget: Option<Budget>,
+    store: &Path,
+    listing: Listing,
+    json: bool,
+) -> anyhow::Result<Exit> {
+    let store = Store::open(store)?;
+    let (plan, choice) = planned(suites, only, budget, &store)?;
+    let costs = costs(suites, &plan, &store)?;
     let cells: BTreeSet<&CellRef> = plan.runs.iter().flat_map(|run| &run.cells).collect();
     if json {
-        let runs: Vec<_> = plan
-            .runs
-            .iter()
-            .zip(&done)
-            .map(|(run, done)| {
-                json!({
-                    "id": run.id, "task": run.task, "method": run.method, "seed": run.spec.seed, "done": done,
-                    "needs": run.needs, "measurements": run.measurements, "cells": run.cells, "spec": run.spec,
-                })
+        let run = |(run, cost): (&PlannedRun, &Option<Estimate>)| {
+            json!({
+                "id": run.id, "task": run.task, "method": run.method, "seed": run.spec.seed, "done": cost.is_none(),
+                "needs": run.needs, "measurements": run.measurements, "cells": run.cells, "spec": run.spec,
+                "estimate": cost,
             })
-            .collect();
-        print_json(&json!({ "cells": cells.len(), "runs": runs }))?;
+        };
+        let runs: Vec<_> = plan.runs.iter().zip(&costs).map(run).collect();
+        let choice = choice.map(|choice| {
+            json!({"seconds": choice.seconds, "claims": choice.claims, "tables": choice.tables, "left_out": choice.left_out})
+        });
+        print_json(&json!({ "cells": cells.len(), "runs": runs, "budget": choice }))?;
         return Ok(Exit::Success);
     }
-    let missing = done.iter().filter(|done| !**done).count();
+    let missing = costs.iter().flatten().count();
     println!(
         "{} cells, {} distinct runs, {} done, {missing} to do",
         cells.len(),
         plan.runs.len(),
-        done.len() - missing
+        costs.len() - missing
     );
-    let to_do = plan.runs.iter().zip(&done).filter(|(_, done)| !**done);
+    let to_do = plan
+        .runs
+        .iter()
+        .zip(&costs)
+        .filter(|(_, cost)| cost.is_some());
     if let Some(line) = fetch::outlook(to_do.map(|(run, _)| run))? {
         println!("{line}");
     }
-    println!();
+    if missing > 0 {
+        println!("{}", total(&costs));
+    }
+    if let Some(choice) = &choice {
+        settled(choice);
+    }
+    tables(&plan, &costs);
+    if listing == Listing::Full || plan.runs.len() <= LISTED {
+        list(&plan, &costs);
+    } else {
+        println!("\n`--runs` lists the {} runs", plan.runs.len());
+    }
+    Ok(Exit::Success)
+}
+
+fn hours(seconds: f64) -> String {
+    match seconds {
+        _ if seconds < 60.0 => format!("{seconds:.0} s"),
+        _ if seconds < 5400.0 => format!("{:.0} min", seconds / 60.0),
+        _ if seconds < 36_000.0 => format!("{:.1} h", seconds / 3600.0),
+        _ => format!("{:.0} h", seconds / 3600.0),
+    }
+}
+
+/// What is to do costs in all, and what that rests on.
+fn total(costs: &[Option<Estimate>]) -> String {
+    let to_do: Vec<&Estimate> = costs.iter().flatten().collect();
+    let count = |basis| to_do.iter().filter(|cost| cost.basis == basis).count();
+    let seconds: f64 = to_do.iter().filter_map(|cost| cost.seconds).sum();
+    let bytes: f64 = to_do.iter().filter_map(|cost| cost.bytes).sum();
+    let known = to_do.len() - count(Basis::Unknown);
+    let mut words = Vec::new();
+    for (basis, what) in [
+        (
+            Basis::Measured,
+            "measured on runs with other seeds".to_string(),
+        ),
+        (
+            Basis::WorkedOut,
+            format!("worked out for {DEVICE} from the passes alone"),
+        ),
+    ] {
+        if count(basis) > 0 {
+            words.push(format!("{} {what}", count(basis)));
+        }
+    }
+    let unknown = match count(Basis::Unknown) {
+        0 => String::new(),
+        n => format!("; of {n} runs nothing is known, as their tasks state no `scale`"),
+    };
+    if known == 0 {
+        return format!("device time: unknown{unknown}");
+    }
+    let gigabytes = bytes / 1e9;
+    format!(
+        "device time: {} ({}){unknown}; weights in the store: {gigabytes:.1} GB",
+        hours(seconds),
+        words.join(", ")
+    )
+}
+
+/// What a budget settles and what it does not.
+fn settled(choice: &Choice) {
     println!(
-        "{:<16} {:<6} {:<20} {:<20} {:>6}  pays for",
-        "run", "state", "task", "method", "seed"
+        "\nthe budget pays for {} runs, {} of device time",
+        choice.runs.len(),
+        hours(choice.seconds)
     );
-    for (run, done) in plan.runs.iter().zip(done) {
-        let state = if done { "done" } else { "to do" };
+    println!(
+        "  they settle {} claims: {}",
+        choice.claims.len(),
+        choice.claims.join(", ")
+    );
+    if !choice.tables.is_empty() {
         println!(
-            "{} {state:<6} {:<20} {:<20} {:>6}  {}",
+            "  and fill {} tables: {}",
+            choice.tables.len(),
+            choice.tables.join(", ")
+        );
+    }
+    for (claim, seconds) in &choice.left_out {
+        let cost = seconds.map_or("unknown".into(), |seconds| {
+            format!("{} by itself", hours(seconds))
+        });
+        println!("  left out: {claim} ({cost})");
+    }
+    println!("  `harness run` with the same --budget makes these runs");
+}
+
+/// How many runs each table needs, and how many of those others need too.
+fn tables(plan: &Plan, costs: &[Option<Estimate>]) {
+    let mut found: BTreeMap<String, (usize, usize, f64, BTreeSet<&str>)> = BTreeMap::new();
+    let mut stages = 0;
+    for (run, cost) in plan.runs.iter().zip(costs) {
+        let fed: BTreeSet<(&str, &str)> = run
+            .cells
+            .iter()
+            .map(|cell| (cell.suite.as_str(), cell.table.as_str()))
+            .collect();
+        stages += usize::from(fed.is_empty());
+        for &(suite, table) in &fed {
+            let entry = found.entry(format!("{suite}/{table}")).or_default();
+            entry.0 += 1;
+            entry.1 += usize::from(fed.len() > 1);
+            entry.2 += cost.and_then(|cost| cost.seconds).unwrap_or(0.0);
+            entry.3.extend(
+                fed.iter()
+                    .filter(|other| other.1 != table)
+                    .map(|other| other.1),
+            );
+        }
+    }
+    println!(
+        "\n{:<34} {:>5} {:>7} {:>10}  shared with",
+        "table", "runs", "shared", "to do"
+    );
+    for (table, (runs, shared, seconds, others)) in found {
+        let others: Vec<&str> = others.into_iter().collect();
+        println!(
+            "{table:<34} {runs:>5} {shared:>7} {:>10}  {}",
+            hours(seconds),
+            others.join(", ")
+        );
+    }
+    let untrained = plan
+        .runs
+        .iter()
+        .filter(|run| run.spec.training.is_none())
+        .count();
+    let mut words = vec![format!("{} trainings", plan.runs.len() - untrained)];
+    if untrained > 0 {
+        words.push(format!("{untrained} evaluations of models as they are"));
+    }
+    if stages > 0 {
+        words.push(format!("{stages} of them only as the start of others"));
+    }
+    println!(
+        "a run that several tables share is made once: {}",
+        words.join(", ")
+    );
+}
+
+fn list(plan: &Plan, costs: &[Option<Estimate>]) {
+    println!(
+        "\n{:<16} {:<6} {:>8} {:<20} {:<20} {:>6}  pays for",
+        "run", "state", "cost", "task", "method", "seed"
+    );
+    for (run, cost) in plan.runs.iter().zip(costs) {
+        let (state, time) = match cost {
+            None => ("done", String::new()),
+            Some(cost) => ("to do", cost.seconds.map_or("?".into(), hours)),
+        };
+        println!(
+            "{} {state:<6} {time:>8} {:<20} {:<20} {:>6}  {}",
             run.id,
             run.task,
             run.method,
@@ -62,7 +287,6 @@ pub fn plan(suites: &[Suite], only: &[Only], store: &Path, json: bool) -> anyhow
             pays_for(run)
         );
     }
-    Ok(Exit::Success)
 }
 
 /// `smoke/digits: 2 cells`, one entry a table.

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::json;
 
-use super::select::{Only, select};
-use super::{BadInput, Exit, fetch, print_json, quoted, render, report, shown};
+use super::select::Only;
+use super::{BadInput, Exit, fetch, plan, print_json, quoted, render, report, shown};
+use crate::cluster::{self, Profile};
 use crate::hub::Reach;
-use crate::plan::{PlannedRun, expand};
+use crate::plan::{Plan, PlannedRun};
 use crate::schedule::{Control, Setting, Slot, Slots, Summary, schedule, worker_path};
 use crate::show::Display;
 use crate::store::Store;
@@ -18,12 +20,33 @@ use crate::suite::{self, Suite};
 pub struct Wanted<'a> {
     pub suites: &'a [Suite],
     pub only: &'a [Only],
+    pub budget: Option<plan::Budget>,
     pub store: &'a Path,
     pub cache: &'a Path,
     pub slots: Option<&'a str>,
+    pub checkpoint_every: Duration,
     pub out: &'a Path,
     pub reach: Reach,
+    pub executor: Executor,
+    pub reports: Reports,
     pub json: bool,
+}
+
+/// Where runs are done.
+pub enum Executor {
+    /// On this machine.
+    Here,
+    /// As jobs of a Slurm cluster.
+    Slurm(Box<Profile>),
+}
+
+/// Whether reports are written at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reports {
+    /// They are.
+    Write,
+    /// They are not: another process does.
+    Leave,
 }
 
 pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Exit> {
@@ -35,13 +58,13 @@ pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Exit> {
         }
         None => Slot::default_set(),
     };
-    let plan = select(expand(wanted.suites), wanted.only)?;
     let store = Store::open(wanted.store)?;
-    // A damaged run counts as missing here; the schedule then loses that run alone, and names the file.
+    let (plan, _) = plan::planned(wanted.suites, wanted.only, wanted.budget, &store)?;
+    // A damaged run counts as missing; the schedule then names the file.
     let missing: Vec<&PlannedRun> = plan
         .runs
         .iter()
-        .filter(|run| !store.is_done(run).unwrap_or(false))
+        .filter(|run| store.damage(&run.id).is_some() || !store.is_done(run).unwrap_or(false))
         .collect();
     let summary = if !missing.is_empty() {
         let control = Control::of_signals()?;
@@ -50,18 +73,10 @@ pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Exit> {
             Some(fetched) => folders.extend(fetched),
             None => return Ok(Exit::Interrupted),
         }
-        let setting = Setting {
-            store: &store,
-            slots: &slots,
-            worker: worker_path()?,
-            folders,
-            cache: Some(std::path::absolute(wanted.cache)?),
-            again: &|run| again(wanted, run),
-        };
-        let mut display = Display::new(&plan, &slots);
-        let summary = schedule(&plan, &setting, &control, &mut |told| display.tell(&told));
-        display.close();
-        summary?
+        match &wanted.executor {
+            Executor::Here => here(wanted, &plan, &store, &slots, folders, &control)?,
+            Executor::Slurm(profile) => on_cluster(wanted, &plan, &store, profile, &control)?,
+        }
     } else {
         Summary {
             already: plan.runs.iter().map(|run| run.id.clone()).collect(),
@@ -69,7 +84,11 @@ pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Exit> {
         }
     };
     let mut reports = Vec::new();
-    for suite in wanted.suites {
+    let reported = match wanted.reports {
+        Reports::Write => wanted.suites,
+        Reports::Leave => &[],
+    };
+    for suite in reported {
         let rendered = report::write(suite, &store, wanted.out)?;
         if !wanted.json {
             report::show(&rendered);
@@ -84,6 +103,59 @@ pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Exit> {
         println!("{}", sentence(&summary));
     }
     Ok(exit(&summary))
+}
+
+fn here(
+    wanted: &Wanted<'_>,
+    plan: &Plan,
+    store: &Store,
+    slots: &[Slot],
+    folders: BTreeMap<String, PathBuf>,
+    control: &Control,
+) -> anyhow::Result<Summary> {
+    let setting = Setting {
+        store,
+        slots,
+        worker: worker_path()?,
+        folders,
+        cache: Some(std::path::absolute(wanted.cache)?),
+        checkpoint_every: Some(wanted.checkpoint_every).filter(|every| !every.is_zero()),
+        again: &|run| again(wanted.suites, wanted.store, run),
+    };
+    let mut display = Display::new(plan, slots);
+    let summary = schedule(plan, &setting, control, &mut |told| display.tell(&told));
+    display.close();
+    summary
+}
+
+/// Submits the runs to a cluster, where a job for each does `harness run --only run=...`, and waits for them.
+fn on_cluster(
+    wanted: &Wanted<'_>,
+    plan: &Plan,
+    store: &Store,
+    profile: &Profile,
+    control: &Control,
+) -> anyhow::Result<Summary> {
+    let absolute = |path: &Path| anyhow::Ok(shown(&std::path::absolute(path)?));
+    let mut arguments = vec!["run".to_string()];
+    for suite in wanted.suites {
+        arguments.push(absolute(&suite.path)?);
+    }
+    arguments.extend(["--store".into(), absolute(wanted.store)?]);
+    arguments.extend(["--cache".into(), absolute(wanted.cache)?]);
+    arguments.extend(["--offline".into(), "--no-report".into()]);
+    let program = profile.program(std::env::current_exe()?);
+    let setting = cluster::Setting {
+        profile,
+        store,
+        command: cluster::Command { program, arguments },
+        again: &|run| again(wanted.suites, wanted.store, run),
+        note: &|line| eprintln!("{line}"),
+    };
+    let mut display = Display::new(plan, &[]);
+    let summary = cluster::watch(plan, &setting, control, &mut |told| display.tell(&told));
+    display.close();
+    summary
 }
 
 /// Every folder the suites name, checked before any time is spent.
@@ -104,10 +176,10 @@ pub(super) fn locate(suites: &[Suite]) -> anyhow::Result<BTreeMap<String, PathBu
 }
 
 /// The command that does one run again.
-fn again(wanted: &Wanted<'_>, run: &PlannedRun) -> String {
+pub(super) fn again(suites: &[Suite], store: &Path, run: &PlannedRun) -> String {
     let mut words = vec!["harness".to_string(), "run".to_string()];
-    words.extend(wanted.suites.iter().map(|suite| shown(&suite.path)));
-    words.extend(["--store".to_string(), shown(wanted.store)]);
+    words.extend(suites.iter().map(|suite| shown(&suite.path)));
+    words.extend(["--store".to_string(), shown(store)]);
     for (key, value) in [
         ("method", &run.method),
         ("task", &run.task),
@@ -120,6 +192,25 @@ fn again(wanted: &Wanted<'_>, run: &PlannedRun) -> String {
         .map(|word| quoted(word))
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+/// A time as the command line says it: `90s`, `10m`, `2h`, or `0`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let refused = || format!("`{text}` is no time; write `90s`, `10m`, `2h`, or 0");
+    let end = text.find(|c: char| !c.is_ascii_digit());
+    let (count, unit) = text.split_at(end.unwrap_or(text.len()));
+    let count: u64 = count.parse().map_err(|_| refused())?;
+    let seconds = match unit {
+        "" if count == 0 => Some(0),
+        "s" => Some(count),
+        "m" => count.checked_mul(60),
+        "h" => count.checked_mul(3600),
+        _ => None,
+    };
+    // Longer than a century is a slip; never is 0.
+    let century = 100 * 366 * 24 * 3600;
+    let seconds = seconds.filter(|&seconds| seconds <= century);
+    seconds.map(Duration::from_secs).ok_or_else(refused)
 }
 
 fn sentence(summary: &Summary) -> String {
@@ -150,5 +241,33 @@ fn exit(summary: &Summary) -> Exit {
         Exit::RunsFailed
     } else {
         Exit::Success
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_they_are_written() {
+        for (text, seconds) in [("0", 0), ("0s", 0), ("90s", 90), ("10m", 600), ("2h", 7200)] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in [
+            "",
+            "m",
+            "10",
+            "10 m",
+            "-1s",
+            "1.5h",
+            "1d",
+            "99999999999999999999s",
+            "9999999999999999h",
+        ] {
+            assert!(
+                duration(text).is_err_and(|error| error.contains(text)),
+                "{text}"
+            );
+        }
     }
 }

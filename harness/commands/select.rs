@@ -19,6 +19,7 @@ enum Key {
     Task,
     Seed,
     Table,
+    Run,
 }
 
 impl FromStr for Only {
@@ -33,9 +34,10 @@ impl FromStr for Only {
             "task" => Key::Task,
             "seed" => Key::Seed,
             "table" => Key::Table,
+            "run" => Key::Run,
             _ => {
                 return Err(format!(
-                    "there is no `{key}`; it is one of method, task, seed, table"
+                    "there is no `{key}`; it is one of method, task, seed, table, run"
                 ));
             }
         };
@@ -58,6 +60,7 @@ impl Only {
             Key::Task => vec![run.task.clone()],
             Key::Seed => vec![run.spec.seed.to_string()],
             Key::Table => run.cells.iter().map(|cell| cell.table.clone()).collect(),
+            Key::Run => vec![run.id.0.clone()],
         }
     }
 

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::event::{Outcome, RunRecord};
 use crate::plan::{ModelSpec, RunId, RunSpec, run_spec};
 use crate::stats::{Estimate, pearson, standard_deviation};
-use crate::suite::{Column, CorrelationColumn, Direction, MethodEntry, Suite, SuiteTable};
+use crate::suite::{
+    Column, CorrelationColumn, Direction, MethodEntry, Statistic, Suite, SuiteTable,
+};
 
 /// One method in one column over its seeds.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -16,12 +18,26 @@ pub struct Cell {
     pub planned: usize,
     /// The seeds without a value, and why.
     pub without: Vec<Absent>,
-    /// Over the samples; for a correlation over seeds its value, without a spread.
+    /// Over the samples; for a deviation or a correlation over seeds its value, without a spread.
     pub estimate: Option<Estimate>,
+    /// What the estimate's mean is.
+    pub kind: Kind,
     /// Standard deviation over the columns a derived column averages, of their means over seeds.
     pub over_columns: Option<f64>,
     /// Whether nothing in it depends on a seed, so that one value is all there is.
     pub seedless: bool,
+}
+
+/// What a number is over seeds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// Their mean.
+    #[default]
+    Mean,
+    /// Their standard deviation.
+    Deviation,
+    /// Pearson's correlation over them.
+    Correlation,
 }
 
 /// A seed's value with the runs it comes from.
@@ -55,6 +71,12 @@ impl Cell {
             .count()
     }
 
+    /// Seeds with a value or, for a correlation, with all the values it is over.
+    pub fn with_value(&self) -> usize {
+        let without: BTreeSet<u64> = self.without.iter().map(|absent| absent.seed).collect();
+        self.planned.saturating_sub(without.len())
+    }
+
     /// The seeds without a value in words, the same ending counted once: `1 diverged at step 40, 2 not run`.
     pub fn missing(&self) -> Option<String> {
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
@@ -79,6 +101,19 @@ impl Cell {
             .iter()
             .find(|sample| sample.seed == seed)
             .map(|sample| sample.value)
+    }
+
+    /// The same cell with the deviation over seeds in place of their mean.
+    fn deviation(mut self) -> Cell {
+        self.kind = Kind::Deviation;
+        self.estimate = self.estimate.and_then(|estimate| {
+            Some(Estimate {
+                mean: estimate.sd?,
+                sd: None,
+                n: estimate.n,
+            })
+        });
+        self
     }
 
     fn with_estimate(mut self) -> Cell {
@@ -164,7 +199,11 @@ fn row_cells<'a>(runs: &mut Runs<'a>, table: &'a SuiteTable, method: &'a str) ->
         done.insert(column.id(), cell);
     }
     let take = |column: &Column| done.remove(column.id()).unwrap_or_default();
-    table.columns.iter().map(take).collect()
+    let cells = table.columns.iter().map(take);
+    match table.statistic {
+        Statistic::Mean => cells.collect(),
+        Statistic::Sd => cells.map(Cell::deviation).collect(),
+    }
 }
 
 fn measured_cell<'a>(
@@ -265,6 +304,7 @@ fn correlation_cell(column: &CorrelationColumn, done: &HashMap<&str, Cell>) -> O
     let mut sources = vec![of];
     sources.extend(&with);
     let mut cell = shared(&sources);
+    cell.kind = Kind::Correlation;
     let complete = |seed: u64| sources.iter().all(|source| source.value(seed).is_some());
     let seeds: Vec<u64> = of
         .samples
@@ -331,6 +371,9 @@ fn runs_of(sources: &[&Cell], seed: u64) -> BTreeSet<RunId> {
 /// Which way is better in a column of `table`: the metric's; that of the columns it averages; higher for a
 /// correlation; neither for a standard deviation.
 pub fn direction(suite: &Suite, table: &SuiteTable, column: &Column) -> Option<Direction> {
+    if table.statistic == Statistic::Sd {
+        return None;
+    }
     match column {
         Column::Measured(measured) => Some(suite.metric_of(measured).better),
         Column::Mean(mean) => {

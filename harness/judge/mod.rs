@@ -5,6 +5,10 @@
 //! equivalence within a stated margin: two one-sided tests (Schuirmann 1987), that is, the 90% interval of the
 //! difference lies within the margin. Not being different is no evidence of being the same, so:
 //!
+//! Both p-values, the interval and the margin stand beside every verdict. The margin is the suite's (`verdicts`).
+//! A correlation is judged on the scale of Fisher's z and a standard deviation on that of the logarithm, where their
+//! errors are known from the number of values alone; their margin is so many errors of a repetition of the paper.
+//!
 //! | equivalent | different | verdict |
 //! |---|---|---|
 //! | yes | any | [`Verdict::Reproduced`] |
@@ -15,12 +19,16 @@
 
 mod cell;
 mod claim;
+mod margin;
 mod numbers;
 mod pair;
+mod scaled;
 mod statement;
 mod verdict;
 
-pub use cell::{Absent, Cell, Cells, Sample, direction};
+pub use crate::suite::Rule;
+pub use cell::{Absent, Cell, Cells, Kind, Sample, direction};
 pub use claim::{Finding, Judged, Ruling, judge_claim};
+pub use margin::Basis;
 pub use numbers::{DerivedValue, Numbers, Side, derived_value};
-pub use verdict::{Rule, Verdict, Weighed, judge_cell, p_text, printed_estimate};
+pub use verdict::{Verdict, Weighed, judge_cell, p_text, printed_estimate};

@@ -2,10 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use crate::stats::{Correlation, Estimate, pearson};
-use crate::suite::{DerivedRow, DerivedTable, Direction, Reported, Suite, SuiteTable};
+use crate::stats::{Correlation, Estimate, fisher_error, pearson};
+use crate::suite::{
+    DerivedRow, DerivedTable, Direction, Reported, Rule, Spread, Suite, SuiteTable,
+};
 
-use super::{Cell, Cells, direction, printed_estimate};
+use super::cell::Kind;
+use super::margin::Basis;
+use super::pair::EQUAL;
+use super::scaled;
+use super::verdict::p_text;
+use super::{Cell, Cells, Verdict, Weighed, direction, printed_estimate};
 
 /// Whose numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,9 +66,11 @@ impl<'a> Numbers<'a> {
                 Some(Value {
                     mean: estimate.mean,
                     estimate: estimate.sd.is_some().then_some(estimate),
+                    // A deviation over seeds is no value of any of them.
                     seeds: cell?
                         .samples
                         .iter()
+                        .filter(|_| cell.is_some_and(|cell| cell.kind == Kind::Mean))
                         .map(|sample| (sample.seed, sample.value))
                         .collect(),
                     decimals: reported.map_or(2, |reported| reported.decimals as usize + 1),
@@ -152,7 +161,7 @@ impl<'a> Numbers<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct DerivedValue {
     /// As printed.
-    pub printed: Option<f64>,
+    pub printed: Option<Reported>,
     /// Digits after the point.
     pub decimals: usize,
     /// Recomputed from the numbers the paper prints.
@@ -161,14 +170,17 @@ pub struct DerivedValue {
     pub ours: Option<Correlation>,
     /// Methods without a number of ours.
     pub missing: Vec<String>,
+    /// Ours against what is printed; none where nothing is.
+    pub weighed: Option<Weighed>,
 }
 
-/// Computes a row of a derived table on both sides.
+/// Computes a row of a derived table on both sides, and judges ours by what is printed.
 pub fn derived_value(
     suite: &Suite,
     cells: &Cells,
     table: &DerivedTable,
     row: &DerivedRow,
+    rule: &Rule,
 ) -> DerivedValue {
     let side = |side| {
         let numbers = Numbers { suite, cells, side };
@@ -180,18 +192,71 @@ pub fn derived_value(
         )
     };
     let (ours, missing) = side(Side::Ours);
-    let text = row
-        .reported
-        .as_deref()
-        .map(|text| text.trim().replace('\u{2212}', "-"));
+    let recomputed = side(Side::Paper).0;
+    let printed = row.printed().map(|(value, decimals)| Reported {
+        value,
+        decimals,
+        spread: None,
+        kind: Spread::None,
+        spread_place: None,
+        seeds: None,
+        place: table.place.clone(),
+    });
+    let weighed = printed.as_ref().map(|printed| {
+        let mut weighed = weigh(ours.as_ref(), &missing, printed, rule);
+        if let Some(recomputed) = recomputed {
+            let unit = 10f64.powi(-(printed.decimals as i32));
+            if (recomputed.r - printed.value).abs() > unit / 2.0 + EQUAL {
+                let decimals = printed.decimals as usize;
+                weighed.reason +=
+                    &format!("; the paper's own numbers give {:.decimals$}", recomputed.r);
+            }
+        }
+        if let (Some(level), Some(ours)) = (row.p_below, ours) {
+            let word = if ours.p < level { "below" } else { "not below" };
+            weighed.reason += &format!(
+                "; that there is none has p = {} in ours, {word} the paper's {level}",
+                p_text(ours.p)
+            );
+        }
+        weighed
+    });
     DerivedValue {
-        printed: text.as_deref().and_then(|text| text.parse().ok()),
-        decimals: text
-            .as_deref()
-            .and_then(|text| text.split_once('.'))
-            .map_or(2, |(_, digits)| digits.len()),
-        recomputed: side(Side::Paper).0,
+        decimals: printed
+            .as_ref()
+            .map_or(2, |printed| printed.decimals as usize),
+        printed,
+        recomputed,
         ours,
         missing,
+        weighed,
+    }
+}
+
+/// A correlation over some of the methods is another one than over all.
+fn weigh(
+    ours: Option<&Correlation>,
+    missing: &[String],
+    printed: &Reported,
+    rule: &Rule,
+) -> Weighed {
+    let lacks = match missing.is_empty() {
+        true => "fewer than three methods have numbers that vary".to_string(),
+        false => format!("no number for {}", missing.join(", ")),
+    };
+    match ours {
+        None => {
+            let error = fisher_error(missing.len()).unwrap_or(f64::INFINITY);
+            let basis = Basis::Errors(rule.spreads);
+            Weighed::untested(Verdict::NotRun, lacks, rule.spreads * error, basis)
+        }
+        Some(ours) if missing.is_empty() => scaled::over_methods(ours, printed, rule),
+        Some(ours) => {
+            let mut weighed = scaled::over_methods(ours, printed, rule);
+            weighed.verdict = Verdict::Inconclusive;
+            weighed.reason +=
+                &format!("; {lacks}, and a correlation over the others is another one");
+            weighed
+        }
     }
 }

@@ -84,7 +84,7 @@ fn best_of<'a>(
         .map(|(_, method)| method)
 }
 
-/// A method is the best or the worst: no other is better, or worse.
+/// A method is the best or the worst: no other is better, or worse; in every column, or in some.
 pub(super) fn extreme(numbers: &Numbers, extreme: &Extreme) -> Finding {
     let rows = numbers
         .table(&extreme.table)
@@ -138,7 +138,35 @@ pub(super) fn extreme(numbers: &Numbers, extreme: &Extreme) -> Finding {
             None => Finding::undecided(format!("{own}, and nothing to compare it with")),
         }
     });
-    conjunction(parts.collect())
+    match extreme.at_least {
+        None => conjunction(parts.collect()),
+        Some(least) => counted(parts.collect(), least as usize),
+    }
+}
+
+/// At least `least` of the parts.
+fn counted(parts: Vec<Finding>, least: usize) -> Finding {
+    let count = |ruling| parts.iter().filter(|part| part.ruling == ruling).count();
+    let (hold, open) = (count(Ruling::Holds), count(Ruling::Undecided));
+    let ruling = match hold {
+        _ if hold >= least => Ruling::Holds,
+        _ if hold + open < least => Ruling::Refuted,
+        _ => Ruling::Undecided,
+    };
+    let undecided = match open {
+        0 => String::new(),
+        open => format!(", {open} undecided"),
+    };
+    let mut evidence = vec![format!(
+        "in {hold} of {} columns{undecided}; {least} are claimed",
+        parts.len()
+    )];
+    let lines = parts.iter().flat_map(|part| &part.evidence);
+    evidence.extend(lines.take(LINES).cloned());
+    if parts.len() > LINES {
+        evidence.push(format!("{} more", parts.len() - LINES));
+    }
+    Finding { ruling, evidence }
 }
 
 /// No significant difference. Any column could refute it, so p-values are corrected (Holm 1979).
@@ -204,10 +232,15 @@ pub(super) fn correlates(numbers: &Numbers, correlates: &Correlates) -> Finding 
                     found.n
                 );
                 match missing.is_empty() {
-                    true => Finding::new(
-                        in_range(found.r, correlates.at_least, correlates.at_most),
-                        text,
-                    ),
+                    true => {
+                        let ruling = in_range(found.r, correlates.at_least, correlates.at_most);
+                        match correlates.p_below {
+                            Some(level) if ruling == Ruling::Holds && found.p >= level => {
+                                Finding::undecided(format!("{text}, not below {level}"))
+                            }
+                            _ => Finding::new(ruling, text),
+                        }
+                    }
                     false => Finding::undecided(format!("{text}, without {}", missing.join(", "))),
                 }
             }

@@ -1,9 +1,11 @@
 //! The verdict on one cell.
 
-use crate::stats::{Estimate, MeanDifference, sd_from_ci95, student_t_quantile, welch};
-use crate::suite::{Reported, Spread};
+use crate::stats::{Estimate, MeanDifference, student, welch};
+use crate::suite::{Reported, Rule};
 
-use super::Cell;
+use super::cell::{Cell, Kind};
+use super::margin::{Basis, instead, margin, printed_sd, unit};
+use super::scaled;
 
 /// What comparing one cell with the paper comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,6 +22,17 @@ pub enum Verdict {
     Diverged,
 }
 
+impl Verdict {
+    /// Where a difference lies of the margin.
+    pub(super) fn side(self) -> &'static str {
+        match self {
+            Verdict::Reproduced => "within",
+            Verdict::Deviates => "outside",
+            _ => "against",
+        }
+    }
+}
+
 impl std::fmt::Display for Verdict {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -32,33 +45,6 @@ impl std::fmt::Display for Verdict {
     }
 }
 
-/// How verdicts are reached. The margin within which a number counts as the same is the largest of
-/// - one unit of the last printed digit: finer than that the paper does not say what its number is;
-/// - `spreads` of the paper's standard deviations over seeds, where it prints a spread: about 95% of the paper's
-///   own runs lie that close to their mean;
-/// - `relative` of the printed value, where it prints none.
-///
-/// It never depends on our own spread, which would let a noisy implementation pass more easily.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rule {
-    /// Significance level of both tests.
-    pub level: f64,
-    /// Margin in standard deviations of the paper.
-    pub spreads: f64,
-    /// Margin relative to the printed value, for want of a spread.
-    pub relative: f64,
-}
-
-impl Default for Rule {
-    fn default() -> Rule {
-        Rule {
-            level: 0.05,
-            spreads: 2.0,
-            relative: 0.01,
-        }
-    }
-}
-
 /// A verdict with its reason.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weighed {
@@ -68,28 +54,43 @@ pub struct Weighed {
     pub reason: String,
     /// Ours minus the paper's.
     pub difference: Option<f64>,
-    /// Two-sided p of no difference.
+    /// The interval of that difference whose lying within the margin is equivalence: at 1 - 2 `level`, hence 90%.
+    pub interval: Option<[f64; 2]>,
+    /// Two-sided p of no difference, at the nearest value that rounds to the printed one.
     pub p: Option<f64>,
-    /// The margin of equivalence.
+    /// p of a difference of the margin or more, by two one-sided tests: small where both are the same.
+    pub p_equivalent: Option<f64>,
+    /// The margin of equivalence; of a correlation in Fisher's z, of a deviation over seeds in the logarithm.
     pub margin: f64,
+    /// What the margin rests on.
+    pub basis: Basis,
     /// For an inconclusive cell, the seeds in all that would decide it if mean and spread stay as they are.
     pub seeds_to_decide: Option<usize>,
 }
 
+impl Weighed {
+    pub(super) fn untested(verdict: Verdict, reason: String, margin: f64, basis: Basis) -> Weighed {
+        Weighed {
+            verdict,
+            reason,
+            difference: None,
+            interval: None,
+            p: None,
+            p_equivalent: None,
+            margin,
+            basis,
+            seeds_to_decide: None,
+        }
+    }
+}
+
 /// More seeds than this nobody runs.
-const SEEDS_UP_TO: usize = 1000;
+pub(super) const SEEDS_UP_TO: usize = 1000;
 
 /// What the printed mean and spread say of the paper's runs; none without a spread over at least two seeds.
 pub fn printed_estimate(reported: &Reported) -> Option<Estimate> {
-    let (spread, n) = (
-        reported.spread?,
-        reported.seeds.filter(|seeds| *seeds >= 2)?,
-    );
-    let sd = match reported.kind {
-        Spread::Sd => spread,
-        Spread::Ci95 => sd_from_ci95(spread, n)?,
-        Spread::None | Spread::SdOverColumns => return None,
-    };
+    let n = reported.seeds.filter(|seeds| *seeds >= 2)?;
+    let sd = printed_sd(reported)?;
     Some(Estimate {
         mean: reported.value,
         sd: Some(sd),
@@ -100,131 +101,130 @@ pub fn printed_estimate(reported: &Reported) -> Option<Estimate> {
 /// Compares a cell with what the paper prints there.
 pub fn judge_cell(cell: &Cell, reported: &Reported, rule: &Rule) -> Weighed {
     let paper = printed_estimate(reported);
-    let margin = margin(reported, paper.as_ref(), rule);
-    let empty = |verdict, reason| Weighed {
-        verdict,
-        reason,
-        difference: None,
-        p: None,
-        margin,
-        seeds_to_decide: None,
-    };
+    let (margin, basis) = margin(reported, rule);
+    let untested = |verdict, reason| Weighed::untested(verdict, reason, margin, basis);
     let Some(ours) = cell.estimate else {
-        let missing = cell
-            .missing()
-            .unwrap_or_else(|| "nothing to estimate it from".into());
-        let verdict = if cell.diverged() > 0 {
-            Verdict::Diverged
-        } else {
-            Verdict::NotRun
+        let few = match cell.kind {
+            Kind::Mean => None,
+            Kind::Deviation => Some("a standard deviation needs 2 seeds"),
+            Kind::Correlation => Some("a correlation needs 3 seeds whose values vary"),
         };
-        return empty(verdict, missing);
+        let verdict = match (cell.with_value(), cell.diverged()) {
+            (0, 0) => Verdict::NotRun,
+            (0, _) => Verdict::Diverged,
+            _ => Verdict::Inconclusive,
+        };
+        let few = few.filter(|_| verdict == Verdict::Inconclusive);
+        let reasons: Vec<String> = few
+            .map(str::to_string)
+            .into_iter()
+            .chain(cell.missing())
+            .collect();
+        return untested(
+            verdict,
+            match reasons.is_empty() {
+                true => "nothing to estimate it from".into(),
+                false => reasons.join("; "),
+            },
+        );
     };
+    if cell.kind != Kind::Mean {
+        return with_losses(
+            scaled::over_seeds(cell.kind, ours.mean, ours.n, reported, rule),
+            cell,
+            ours.n,
+        );
+    }
     let decimals = reported.decimals as usize + 1;
     let difference = ours.mean - reported.value;
     let size = signed(difference, decimals);
-    let within = format!("the margin of ±{margin:.decimals$}");
+    let bounds = format!("the margin of ±{margin:.decimals$} ({basis})");
     if cell.seedless {
-        let inside = difference.abs() <= margin;
-        let verdict = if inside {
+        let verdict = if difference.abs() <= margin {
             Verdict::Reproduced
         } else {
             Verdict::Deviates
         };
-        let side = if inside { "within" } else { "outside" };
         let reason = format!(
-            "differs by {size}, {side} {within}; evaluated without training, so no seed to vary"
+            "differs by {size}, {} {bounds}; evaluated without training, so no seed to vary",
+            verdict.side()
         );
         return Weighed {
             difference: Some(difference),
-            ..empty(verdict, reason)
+            ..untested(verdict, reason)
         };
     }
     let Some(compared) = compare(&ours, reported, paper.as_ref()) else {
-        let (reason, seeds) = match (ours.n, ours.sd) {
-            (1, _) => (
-                format!(
-                    "one seed has no spread, so its difference of {size} says nothing yet; at least 2 are needed"
-                ),
-                Some(2),
-            ),
-            _ => (
-                format!("differs by {size}; a number over all seeds has no spread to test with"),
-                None,
-            ),
-        };
-        return Weighed {
+        let reason = format!(
+            "one seed has no spread, so its difference of {size} says nothing yet; at least 2 are needed"
+        );
+        let weighed = Weighed {
             difference: Some(difference),
-            seeds_to_decide: seeds,
-            ..empty(Verdict::Inconclusive, reason)
+            seeds_to_decide: Some(2),
+            ..untested(Verdict::Inconclusive, reason)
         };
+        return with_losses(weighed, cell, ours.n);
     };
-    let weighing = Weighing::of(&compared, reported, margin, rule);
+    let weighing = Weighing::of_mean(&compared, reported, margin, rule);
+    let width = compared.half_width(1.0 - 2.0 * rule.level);
     let mut verdict = weighing.verdict();
     let mut notes = Vec::new();
     if ours.n == 1 {
         notes.push("one seed, with the paper's spread taken for ours".to_string());
     }
     if paper.is_none() {
-        notes.push(no_spread(reported));
+        notes.push(instead(reported));
     }
+    let (side, mut seeds) = (verdict.side(), None);
     if verdict == Verdict::Reproduced && ours.n == 1 {
         verdict = Verdict::Inconclusive;
     }
-    if verdict == Verdict::Reproduced && cell.diverged() > 0 {
-        verdict = Verdict::Inconclusive;
-        notes.push("only seeds that did not diverge are in the mean".into());
-    }
-    if let Some(missing) = cell.missing() {
-        notes.push(format!("{} of {} seeds: {missing}", ours.n, cell.planned));
-    }
-    let seeds_to_decide = match verdict {
-        Verdict::Inconclusive if cell.diverged() == 0 => {
-            seeds_to_decide(&ours, reported, paper.as_ref(), margin, rule)
-        }
-        _ => None,
-    };
     if verdict == Verdict::Inconclusive && cell.diverged() == 0 {
-        notes.push(match seeds_to_decide {
+        seeds = seeds_to_decide(&ours, reported, paper.as_ref(), margin, rule);
+        notes.push(match seeds {
             Some(seeds) => format!("{seeds} seeds would decide if mean and spread stay"),
             None => "more seeds alone would not decide".into(),
         });
     }
-    let half_width = compared.half_width(1.0 - 2.0 * rule.level);
-    let percent = 100.0 * (1.0 - 2.0 * rule.level);
-    let p = weighing.p;
-    let tested = match verdict {
-        Verdict::Reproduced if p < rule.level => {
-            format!(
-                "differs (p = {}), yet by {size} ± {half_width:.decimals$} ({percent:.0}%), within {within}",
-                p_text(p)
-            )
-        }
-        Verdict::Reproduced => {
-            format!("differs by {size} ± {half_width:.decimals$} ({percent:.0}%), within {within}")
-        }
-        Verdict::Deviates => format!("differs by {size} (p = {}), outside {within}", p_text(p)),
-        _ => format!(
-            "differs by {size} ± {half_width:.decimals$} ({percent:.0}%, p = {}) against {within}",
-            p_text(p)
-        ),
-    };
-    let reason = std::iter::once(tested)
-        .chain(notes)
-        .collect::<Vec<_>>()
-        .join("; ");
-    Weighed {
+    let tested = format!(
+        "differs by {size} ± {width:.decimals$} ({:.0}%), {side} {bounds}: p = {} of no difference, p = {} of one \
+         beyond the margin",
+        100.0 * (1.0 - 2.0 * rule.level),
+        p_text(weighing.p),
+        p_text(weighing.p_equivalent),
+    );
+    let reason: Vec<String> = std::iter::once(tested).chain(notes).collect();
+    let weighed = Weighed {
         verdict,
-        reason,
+        reason: reason.join("; "),
         difference: Some(difference),
-        p: Some(p),
+        interval: Some([difference - width, difference + width]),
+        p: Some(weighing.p),
+        p_equivalent: Some(weighing.p_equivalent),
         margin,
-        seeds_to_decide,
+        basis,
+        seeds_to_decide: seeds,
+    };
+    with_losses(weighed, cell, ours.n)
+}
+
+/// Seeds without a value are named; where some diverged, the survivors alone reproduce nothing.
+fn with_losses(mut weighed: Weighed, cell: &Cell, n: usize) -> Weighed {
+    if cell.diverged() > 0 {
+        weighed.seeds_to_decide = None;
+        if weighed.verdict == Verdict::Reproduced {
+            weighed.verdict = Verdict::Inconclusive;
+            weighed.reason += "; only seeds that did not diverge are in it";
+        }
     }
+    if let Some(missing) = cell.missing() {
+        weighed.reason += &format!("; {n} of {} seeds: {missing}", cell.planned);
+    }
+    weighed
 }
 
 /// With its sign, except for what rounds to nothing.
-fn signed(difference: f64, decimals: usize) -> String {
+pub(super) fn signed(difference: f64, decimals: usize) -> String {
     let text = format!("{difference:+.decimals$}");
     if text[1..].chars().all(|c| c == '0' || c == '.') {
         text[1..].into()
@@ -242,27 +242,6 @@ pub fn p_text(p: f64) -> String {
     }
 }
 
-fn margin(reported: &Reported, paper: Option<&Estimate>, rule: &Rule) -> f64 {
-    let unit = unit(reported);
-    match paper.and_then(|paper| paper.sd) {
-        Some(sd) => unit.max(rule.spreads * sd),
-        None => unit.max(rule.relative * reported.value.abs()),
-    }
-}
-
-fn unit(reported: &Reported) -> f64 {
-    10f64.powi(-(reported.decimals as i32))
-}
-
-fn no_spread(reported: &Reported) -> String {
-    match reported.seeds {
-        Some(seeds) => format!(
-            "the paper prints no spread over seeds, so ours is taken for its {seeds} as well"
-        ),
-        None => "the paper prints no spread over seeds, so its value is taken as exact".into(),
-    }
-}
-
 /// Ours minus the paper's, with its error: Welch where both have a spread. A side without one is taken to have the
 /// other's: then the variances are equal by assumption, and the degrees of freedom are those of the known one.
 /// A paper without spread or seeds is a constant. None when neither side has a spread.
@@ -274,16 +253,15 @@ fn compare(
     let difference = ours.mean - reported.value;
     match (ours.sd, paper) {
         (Some(_), Some(paper)) => welch(ours, paper),
-        (Some(sd), None) => {
-            let paper_share = reported.seeds.map_or(0.0, |seeds| 1.0 / seeds as f64);
-            let error = sd * (1.0 / ours.n as f64 + paper_share).sqrt();
-            Some(MeanDifference {
+        (Some(sd), None) => match reported.seeds {
+            None => student(ours, reported.value),
+            Some(seeds) => Some(MeanDifference {
                 difference,
-                error,
+                error: sd * (1.0 / ours.n as f64 + 1.0 / seeds as f64).sqrt(),
                 df: (ours.n - 1) as f64,
-            })
-        }
-        (None, Some(paper)) if ours.n == 1 => {
+            }),
+        },
+        (None, Some(paper)) => {
             let error = paper.sd? * (1.0 + 1.0 / paper.n as f64).sqrt();
             Some(MeanDifference {
                 difference,
@@ -291,57 +269,59 @@ fn compare(
                 df: (paper.n - 1) as f64,
             })
         }
-        (None, _) => None,
+        (None, None) => None,
     }
 }
 
 /// The answers to both questions.
-struct Weighing {
+pub(super) struct Weighing {
     /// p of no difference, at the nearest value that rounds to the printed one.
-    p: f64,
-    different: bool,
-    equivalent: bool,
+    pub p: f64,
+    /// p of a difference of the margin or more.
+    pub p_equivalent: f64,
+    level: f64,
     outside: bool,
 }
 
 impl Weighing {
-    fn of(compared: &MeanDifference, reported: &Reported, margin: f64, rule: &Rule) -> Weighing {
-        // Rounding alone must not make a difference.
-        let beyond_rounding = (compared.difference.abs() - unit(reported) / 2.0).max(0.0);
-        let p = MeanDifference {
+    /// `beyond_rounding`: the difference from the nearest value that rounds to the printed one.
+    pub fn of(
+        compared: &MeanDifference,
+        beyond_rounding: f64,
+        margin: f64,
+        rule: &Rule,
+    ) -> Weighing {
+        let nearest = MeanDifference {
             difference: beyond_rounding,
             ..*compared
-        }
-        .p();
-        let bound = compared.difference.abs() + one_sided(compared, rule.level);
+        };
         Weighing {
-            p,
-            different: p < rule.level,
-            equivalent: bound <= margin,
+            p: nearest.p(),
+            p_equivalent: compared.p_equivalent(margin),
+            level: rule.level,
             outside: compared.difference.abs() > margin,
         }
     }
 
-    fn verdict(&self) -> Verdict {
-        match self {
-            Weighing {
-                equivalent: true, ..
-            } => Verdict::Reproduced,
-            Weighing {
-                different: true,
-                outside: true,
-                ..
-            } => Verdict::Deviates,
-            _ => Verdict::Inconclusive,
-        }
+    fn of_mean(
+        compared: &MeanDifference,
+        reported: &Reported,
+        margin: f64,
+        rule: &Rule,
+    ) -> Weighing {
+        let beyond_rounding = (compared.difference.abs() - unit(reported) / 2.0).max(0.0);
+        Weighing::of(compared, beyond_rounding, margin, rule)
     }
-}
 
-fn one_sided(compared: &MeanDifference, level: f64) -> f64 {
-    if compared.error == 0.0 {
-        0.0
-    } else {
-        compared.error * student_t_quantile(1.0 - level, compared.df)
+    /// Equivalence first: a difference that is significant and within the margin does not matter.
+    pub fn verdict(&self) -> Verdict {
+        if self.p_equivalent <= self.level {
+            Verdict::Reproduced
+        } else if self.p < self.level && self.outside {
+            Verdict::Deviates
+        } else {
+            Verdict::Inconclusive
+        }
     }
 }
 
@@ -353,7 +333,7 @@ fn seeds_to_decide(
     margin: f64,
     rule: &Rule,
 ) -> Option<usize> {
-    let sd = ours.sd.or(paper.and_then(|paper| paper.sd))?;
+    let sd = ours.sd.or_else(|| paper?.sd)?;
     (ours.n.max(1) + 1..=SEEDS_UP_TO).find(|&n| {
         let then = Estimate {
             mean: ours.mean,
@@ -361,7 +341,7 @@ fn seeds_to_decide(
             n,
         };
         compare(&then, reported, paper).is_some_and(|compared| {
-            Weighing::of(&compared, reported, margin, rule).verdict() != Verdict::Inconclusive
+            Weighing::of_mean(&compared, reported, margin, rule).verdict() != Verdict::Inconclusive
         })
     })
 }

@@ -178,13 +178,7 @@ impl Audit<'_> {
     }
 
     fn cell(&self, table: &str, method: &str, column: &str) -> Option<&Reported> {
-        let table = self.suite.table(table)?;
-        let c = table
-            .columns
-            .iter()
-            .position(|other| other.id() == column)?;
-        let row = table.rows.iter().find(|row| row.method == method)?;
-        row.reported.get(c)?.as_ref()
+        self.suite.table(table)?.reported(method, column)
     }
 
     fn cells<'a>(&'a self, order: &'a Order) -> impl Iterator<Item = Option<&'a Reported>> {
@@ -215,12 +209,14 @@ impl Audit<'_> {
 fn atoms(leaf: &Statement) -> Vec<Statement> {
     match leaf {
         Statement::Order(order) => order_atoms(order),
-        Statement::Extreme(extreme) => one_by_one(&extreme.columns, |columns| {
-            Statement::Extreme(Extreme {
-                columns,
-                ..extreme.clone()
+        Statement::Extreme(extreme) if extreme.at_least.is_none() => {
+            one_by_one(&extreme.columns, |columns| {
+                Statement::Extreme(Extreme {
+                    columns,
+                    ..extreme.clone()
+                })
             })
-        }),
+        }
         Statement::Correlates(correlates) => one_by_one(&correlates.y, |y| {
             Statement::Correlates(Correlates {
                 y,

@@ -43,7 +43,9 @@ pub(super) fn values(sheet: &Sheet, found: &mut Vec<Finding>) {
                 );
                 continue;
             }
-            let Some(spread) = cell.spread else { continue };
+            let Some(spread) = cell.spread_beside() else {
+                continue;
+            };
             let stated = format!("is printed with ±{spread}");
             let over_seeds = matches!(cell.kind, Spread::Sd | Spread::Ci95);
             if over_seeds && cell.seeds == Some(1) {

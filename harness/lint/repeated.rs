@@ -121,7 +121,7 @@ fn same_numbers(a: &[Option<Reported>], b: &[Option<Reported>]) -> bool {
     let numbers = |cells: &[Option<Reported>]| -> Vec<Option<(f64, Option<f64>)>> {
         let cells = cells.iter().map(Option::as_ref);
         cells
-            .map(|cell| cell.map(|cell| (cell.value, cell.spread)))
+            .map(|cell| cell.map(|cell| (cell.value, cell.spread_beside())))
             .collect()
     };
     numbers(a) == numbers(b)
@@ -194,7 +194,7 @@ pub(super) fn quantities(sheets: &[Sheet], found: &mut Vec<Finding>) {
                     continue;
                 };
                 let differ = !Range::of(cell).overlaps(&Range::of(other));
-                let spreads = cell.spread.zip(other.spread);
+                let spreads = cell.spread_beside().zip(other.spread_beside());
                 let spread = spreads.filter(|(a, b)| cell.kind == other.kind && a != b);
                 let shown = match (differ, spread) {
                     (true, _) => (printed(cell), printed(other), cell.value - other.value),

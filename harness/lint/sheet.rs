@@ -1,7 +1,7 @@
 //! A table as the paper prints it, with the places of its rows.
 
 use crate::plan::{RunId, run_spec};
-use crate::suite::{Column, Reported, Suite, SuiteTable};
+use crate::suite::{Column, Reported, Statistic, Suite, SuiteTable};
 
 use super::Place;
 
@@ -78,9 +78,13 @@ impl<'a> Sheet<'a> {
             parts.sort();
             Some(parts.join(" "))
         };
+        let over_seeds = match self.table.statistic {
+            Statistic::Mean => "",
+            Statistic::Sd => "deviation over seeds of ",
+        };
         Some(match column {
             Column::Measured(measured) => format!(
-                "{}:{}:{}",
+                "{over_seeds}{}:{}:{}",
                 self.run(row, &measured.task),
                 measured.on,
                 self.suite.metric_of(measured).measure.key()

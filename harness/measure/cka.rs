@@ -31,6 +31,18 @@ pub fn states(task: &Task, portion: &str) -> Result<Tensor> {
         states.push(task.first_token(&batch).to_device(Device::Cpu));
         Ok(())
     })?;
-    let order = Tensor::from_slice(&places).argsort(0, false);
-    Ok(Tensor::cat(&states, 0).index_select(0, &order))
+    let examples = task.portion(portion)?.len() as i64;
+    let Some(share) = &task.share else {
+        let order = Tensor::from_slice(&places).argsort(0, false);
+        return Ok(Tensor::cat(&states, 0).index_select(0, &order));
+    };
+    // The first process has a batch of every portion; others may have none.
+    let own = states.first().map_or(0, |states| states.size()[1]);
+    let width = share.of_first(own)?;
+    let mut all = Tensor::zeros([examples, width], (Kind::Float, Device::Cpu));
+    if !states.is_empty() {
+        let _ = all.index_copy_(0, &Tensor::from_slice(&places), &Tensor::cat(&states, 0));
+    }
+    share.sum(&mut all)?;
+    Ok(all)
 }

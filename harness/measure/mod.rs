@@ -4,7 +4,9 @@ mod cka;
 mod sharpness;
 
 use anyhow::{Result, ensure};
+use tch::Tensor;
 
+use crate::share::Share;
 use crate::tasks::{Batch, Examples, Score, Task};
 use harness::suite::PerplexityWeighting;
 
@@ -63,10 +65,31 @@ pub fn evaluate(task: &Task, portion: &str) -> Result<Scores> {
         }
         Ok(())
     })?;
+    if let Some(share) = &task.share {
+        return together(&found, share);
+    }
     Ok(Scores(found.into_iter().flatten().collect()))
 }
 
-/// Hands every example of `portion` over once, in batches on the device. Examples of like size share a batch, so that
+/// The scores of all processes: 0 where another one has found an example's, so that sums are exact.
+fn together(found: &[Option<Score>], share: &Share) -> Result<Scores> {
+    let numbers = found.iter().flat_map(|score| match score {
+        Some(Score { nll, labels, right }) => [*nll, f64::from(*labels), f64::from(*right)],
+        None => [0.0; 3],
+    });
+    let numbers: Vec<f64> = numbers.collect();
+    let mut all = Tensor::from_slice(&numbers);
+    share.sum(&mut all)?;
+    let all = Vec::<f64>::try_from(all)?;
+    let score = |three: &[f64]| Score {
+        nll: three[0],
+        labels: three[1] as u32,
+        right: three[2] as u32,
+    };
+    Ok(Scores(all.chunks_exact(3).map(score).collect()))
+}
+
+/// Hands every example of `portion` that is this process's over once, in batches on the device. Examples of like size share a batch, so that
 /// little is padded; who needs the order of the data puts results back by their places.
 fn for_each_batch(
     task: &Task,
@@ -75,7 +98,14 @@ fn for_each_batch(
 ) -> Result<()> {
     let examples = task.portion(portion)?.clone();
     ensure!(!examples.is_empty(), "portion `{portion}` holds no example");
-    let batches = batches(examples.as_ref());
+    let mut batches = batches(examples.as_ref());
+    if let Some(share) = &task.share {
+        let mut turn = 0..;
+        batches.retain(|_| {
+            turn.next()
+                .is_some_and(|i: usize| i % share.size() == share.rank())
+        });
+    }
     let prepared = crate::tasks::ahead(2, batches.into_iter(), move |places: Vec<usize>| {
         let batch = examples.batch(&places, None)?;
         Ok::<_, anyhow::Error>((places, batch))

@@ -4,7 +4,7 @@
 pub mod config;
 pub mod gpt2;
 mod layers;
-mod safetensors;
+pub(crate) mod safetensors;
 mod stored;
 pub mod vit;
 mod weights;

@@ -30,24 +30,24 @@ const LONGEST_HEADER: u64 = 100_000_000;
 
 /// A file whose header is read and whose tensors are read one at a time.
 #[derive(Debug)]
-pub(super) struct TensorFile {
-    pub(super) path: PathBuf,
+pub(crate) struct TensorFile {
+    pub(crate) path: PathBuf,
     file: File,
     /// Where the values start.
     start: u64,
-    pub(super) entries: BTreeMap<String, Entry>,
+    pub(crate) entries: BTreeMap<String, Entry>,
 }
 
 /// A tensor as the header describes it.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     dtype: String,
-    pub(super) shape: Vec<i64>,
+    pub(crate) shape: Vec<i64>,
     data_offsets: [u64; 2],
 }
 
 impl TensorFile {
-    pub(super) fn open(path: &Path) -> Result<Self, WeightsError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, WeightsError> {
         let io = |cause| WeightsError::io(path, cause);
         let broken = |message: String| WeightsError::file(path, message);
         let file = File::open(path).map_err(io)?;
@@ -86,7 +86,7 @@ impl TensorFile {
     }
 
     /// The tensor called `name`, which the header must have, in the kind it is stored in, on the host.
-    pub(super) fn read(&self, name: &str) -> Result<Tensor, WeightsError> {
+    pub(crate) fn read(&self, name: &str) -> Result<Tensor, WeightsError> {
         let entry = &self.entries[name];
         let broken = |message: String| WeightsError::file(&self.path, message);
         let kind = KINDS.iter().find(|(known, _)| *known == entry.dtype);
@@ -121,13 +121,13 @@ impl TensorFile {
 }
 
 /// Writes `tensors` to `path`, whole or not at all, with the mark that the reference implementation looks for.
-pub(super) fn write(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), WeightsError> {
+pub(crate) fn write(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), WeightsError> {
     let mut header = serde_json::Map::new();
     header.insert("__metadata__".into(), json!({ "format": "pt" }));
     let mut end = 0;
     for (name, tensor) in tensors {
         let kind = KINDS.iter().find(|(_, kind)| *kind == tensor.kind());
-        let (dtype, kind) = kind.expect("weights are floating");
+        let (dtype, kind) = kind.expect("a kind that files have");
         let start = end;
         end += tensor.numel() * kind.elt_size_in_bytes();
         let entry = json!({ "dtype": dtype, "shape": tensor.size(), "data_offsets": [start, end] });
@@ -153,7 +153,7 @@ pub(super) fn write(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), Wei
 }
 
 /// Writes a file under another name and renames it once it is on the disk.
-pub(super) fn whole(
+pub(crate) fn whole(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<File>) -> Result<(), IoError>,
 ) -> Result<(), WeightsError> {
@@ -175,5 +175,9 @@ pub(super) fn whole(
             None => Ok(()),
         }
     })();
-    done.map_err(|cause| WeightsError::io(path, cause))
+    done.map_err(|cause| {
+        // On a full disk what was begun would only be in the way.
+        let _ = std::fs::remove_file(&partial);
+        WeightsError::io(path, cause)
+    })
 }

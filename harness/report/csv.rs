@@ -1,12 +1,18 @@
 //! Every cell on a line, in full precision.
+//!
+//! `mixed` names the properties in which the runs of a cell differ; `stale` says that another build made one of them.
+//! `p` asks whether ours is different, `p_equivalent` whether it is as different as `margin`; `interval_low` and
+//! `interval_high` bound the difference, at 90% unless the suite says otherwise.
 
-use super::{Comparison, Line, Report, Shown};
+use super::{Comparison, Derived, DerivedLine, Line, Report, Shown};
+use crate::judge::Weighed;
 use crate::suite::Spread;
 
 const HEADER: &str = "suite,table,group,method,column,paper,paper_spread,paper_spread_kind,paper_seeds,ours,ours_sd,\
-                      ours_ci95,n,planned,missing,difference,p,margin,verdict,seeds_to_decide,reason,seeds,runs";
+                      ours_ci95,n,planned,missing,difference,interval_low,interval_high,p,p_equivalent,margin,margin_is,\
+                      verdict,seeds_to_decide,reason,seeds,runs,mixed,stale";
 
-/// The cells of all tables, comma-separated (RFC 4180); an empty field where there is nothing.
+/// The cells of all tables and of those computed from them, comma-separated (RFC 4180); an empty field where there is nothing.
 pub fn cells(report: &Report) -> String {
     let mut out = format!("{HEADER}\n");
     for table in report.shown_tables() {
@@ -16,16 +22,16 @@ pub fn cells(report: &Report) -> String {
                 group.clone_from(starts);
             }
             for (column, cell) in table.columns.iter().zip(&row.cells) {
-                let fields = fields(&report.name, table, &group, row, &column.id, cell);
-                out.push_str(
-                    &fields
-                        .iter()
-                        .map(|field| quoted(field))
-                        .collect::<Vec<_>>()
-                        .join(","),
+                line(
+                    &mut out,
+                    &fields(&report.name, table, &group, row, &column.id, cell),
                 );
-                out.push('\n');
             }
+        }
+    }
+    for table in &report.derived {
+        for row in &table.rows {
+            line(&mut out, &derived(&report.name, table, row));
         }
     }
     out
@@ -39,12 +45,6 @@ fn fields(
     column: &str,
     cell: &Shown,
 ) -> Vec<String> {
-    let number = |value: Option<f64>| {
-        value
-            .filter(|value| value.is_finite())
-            .map(|value| value.to_string())
-            .unwrap_or_default()
-    };
     let count = |value: Option<u64>| value.map(|value| value.to_string()).unwrap_or_default();
     let reported = cell.reported.as_ref();
     let weighed = cell.weighed.as_ref();
@@ -62,7 +62,7 @@ fn fields(
         .map(|sample| format!("{}={}", sample.seed, sample.value))
         .collect();
     let runs: Vec<String> = cell.runs.iter().map(ToString::to_string).collect();
-    vec![
+    let mut fields = vec![
         suite.into(),
         table.id.clone(),
         group.into(),
@@ -78,23 +78,78 @@ fn fields(
         cell.n.to_string(),
         cell.planned.to_string(),
         cell.missing.clone().unwrap_or_default(),
-        number(weighed.and_then(|weighed| weighed.difference)),
-        number(weighed.and_then(|weighed| weighed.p)),
-        number(weighed.map(|weighed| weighed.margin)),
-        weighed
-            .map(|weighed| weighed.verdict.to_string())
-            .unwrap_or_default(),
-        count(
-            weighed
-                .and_then(|weighed| weighed.seeds_to_decide)
-                .map(|seeds| seeds as u64),
-        ),
-        weighed
-            .map(|weighed| weighed.reason.clone())
-            .unwrap_or_default(),
+    ];
+    fields.extend(judged(weighed));
+    let stale = if cell.origin.stale { "yes" } else { "" };
+    fields.extend([
         seeds.join(" "),
         runs.join(" "),
+        cell.origin.mixed.join(" "),
+        stale.into(),
+    ]);
+    fields
+}
+
+/// The fields from `difference` to `reason`.
+fn judged(weighed: Option<&Weighed>) -> Vec<String> {
+    let Some(weighed) = weighed else {
+        return vec![String::new(); 10];
+    };
+    let interval = |end: usize| number(weighed.interval.map(|interval| interval[end]));
+    vec![
+        number(weighed.difference),
+        interval(0),
+        interval(1),
+        number(weighed.p),
+        number(weighed.p_equivalent),
+        number(Some(weighed.margin)),
+        weighed.basis.to_string(),
+        weighed.verdict.to_string(),
+        weighed
+            .seeds_to_decide
+            .map_or(String::new(), |seeds| seeds.to_string()),
+        weighed.reason.clone(),
     ]
+}
+
+/// A correlation over methods: the row's title stands for the method, n counts methods.
+fn derived(suite: &str, table: &Derived, row: &DerivedLine) -> Vec<String> {
+    let value = &row.value;
+    let mut fields = vec![String::new(); HEADER.split(',').count()];
+    let n = value.ours.map_or(0, |ours| ours.n);
+    for (at, field) in [
+        (0, suite.to_string()),
+        (1, table.id.clone()),
+        (3, row.title.clone()),
+        (4, "correlation".into()),
+        (
+            5,
+            number(value.printed.as_ref().map(|printed| printed.value)),
+        ),
+        (9, number(value.ours.map(|ours| ours.r))),
+        (12, n.to_string()),
+        (13, (n + value.missing.len()).to_string()),
+    ] {
+        fields[at] = field;
+    }
+    if !value.missing.is_empty() {
+        fields[14] = format!("no number for {}", value.missing.join(" "));
+    }
+    fields.splice(15..25, judged(value.weighed.as_ref()));
+    fields
+}
+
+fn line(out: &mut String, fields: &[String]) {
+    let fields: Vec<String> = fields.iter().map(|field| quoted(field)).collect();
+    out.push_str(&fields.join(","));
+    out.push('\n');
+}
+
+fn number(value: Option<f64>) -> String {
+    value
+        .filter(|value| value.is_finite())
+        .map(|value| value.to_string())
+        .unwrap_or_default()
 }
 
 fn quoted(field: &str) -> String {

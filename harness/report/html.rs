@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use super::markdown::{
-    LEGEND, as_printed, difference, list, note, rule, sign, verdict, why, without,
+    LEGEND, as_printed, difference, list, note, origins, rule, sign, verdict, why,
 };
 use super::number::{duration, fixed, or_nothing};
 use super::{Comparison, Derived, Mark, Number, Report, Shown, Sides, counted};
@@ -63,6 +63,7 @@ pub fn page(report: &Report) -> String {
             escape(&margin)
         );
     }
+    super::card::html(&mut out, report);
     provenance(&mut out, report);
     let _ = write!(
         out,
@@ -119,7 +120,7 @@ fn comparison(out: &mut String, table: &Comparison, sides: Sides) {
                 escape(group)
             );
         }
-        let _ = write!(out, "<tr><th scope=\"row\">{}</th>", escape(&row.method));
+        let _ = write!(out, "<tr><th scope=\"row\">{}</th>", escape(&row.title));
         row.cells
             .iter()
             .for_each(|cell| shown(out, cell, reported, sides));
@@ -141,8 +142,9 @@ fn comparison(out: &mut String, table: &Comparison, sides: Sides) {
     };
     let _ = writeln!(
         out,
-        "<p class=\"note\">{above}Numbers: {}; best in bold, worst in italics.</p>",
-        escape(&note(table))
+        "<p class=\"note\">{above}Numbers: {}; best in bold, worst in italics.{}</p>",
+        escape(&note(table)),
+        escape(&origins(table))
     );
     every_cell(out, table);
 }
@@ -162,7 +164,8 @@ fn shown(out: &mut String, cell: &Shown, reported: bool, sides: Sides) {
     let printed = cell.reported.as_ref().map(|reported| reported.value);
     let _ = write!(
         out,
-        "<td class=\"{class}\"{} title=\"{}\">",
+        "<td class=\"{class}{}\"{} title=\"{}\">",
+        if cell.origin.stale { " stale" } else { "" },
         value(mean.or(printed)),
         escape_lines(&hover(cell), "&#10;")
     );
@@ -180,8 +183,9 @@ fn shown(out: &mut String, cell: &Shown, reported: bool, sides: Sides) {
         .unwrap_or_default();
     let _ = write!(
         out,
-        "<span class=\"ours\">{}{sign}</span>",
-        marked(&cell.ours, cell.ours_mark)
+        "<span class=\"ours\">{}{}{sign}</span>",
+        marked(&cell.ours, cell.ours_mark),
+        cell.origin.signs()
     );
     match &cell.missing {
         Some(_) if cell.ours.is_some() => {
@@ -254,7 +258,7 @@ fn every_cell(out: &mut String, table: &Comparison) {
             let _ = write!(
                 out,
                 "<tr><td>{}</td><td>{}</td>",
-                escape(&row.method),
+                escape(&row.title),
                 escape(&head.title)
             );
             let _ = write!(
@@ -299,16 +303,12 @@ fn derived(out: &mut String, table: &Derived, sides: Sides) {
         let number = |number: Option<f64>| {
             number.map_or("–".into(), |number| fixed(number, value.decimals))
         };
-        let hover = if value.missing.is_empty() {
-            String::new()
-        } else {
-            without(&value.missing)
-        };
+        let hover = value.weighed.as_ref().map_or("", |weighed| &weighed.reason);
         let _ = write!(
             out,
             "<tr><th scope=\"row\">{}</th><td>{}</td>",
             escape(&row.title),
-            number(value.printed)
+            number(value.printed.as_ref().map(|printed| printed.value))
         );
         let _ = write!(
             out,
@@ -318,9 +318,16 @@ fn derived(out: &mut String, table: &Derived, sides: Sides) {
         if sides == Sides::Both {
             let _ = write!(
                 out,
-                "<td title=\"{}\">{}</td>",
-                escape(&hover),
-                number(value.ours.map(|found| found.r))
+                "<td class=\"{}\" title=\"{}\">{}{}</td>",
+                value
+                    .weighed
+                    .as_ref()
+                    .map_or("", |weighed| class(weighed.verdict)),
+                escape(hover),
+                number(value.ours.map(|found| found.r)),
+                value.weighed.as_ref().map_or(String::new(), |weighed| {
+                    format!(" <b>{}</b>", sign(weighed.verdict))
+                })
             );
         }
         out.push_str("</tr>\n");

@@ -72,7 +72,7 @@ fn comparison(out: &mut String, report: &Report, table: &Comparison) {
             None => head.text(),
         })
         .collect();
-    let names = table.rows.iter().map(|row| letters(&row.method));
+    let names = table.rows.iter().map(|row| letters(&row.title));
     let side = if lines == Lines::Both {
         5.0 * LETTER + BETWEEN
     } else {
@@ -137,7 +137,7 @@ fn rows(out: &mut String, table: &Comparison, lines: Lines, columns: std::ops::R
             .map(|cell| marked(&cell.paper, cell.paper_mark))
             .collect();
         let ours: Vec<String> = cells.iter().map(ours).collect();
-        let name = escape(&row.method);
+        let name = escape(&row.title);
         let _ = match lines {
             Lines::Both => writeln!(
                 out,
@@ -296,13 +296,16 @@ fn derived(out: &mut String, report: &Report, table: &Derived) {
             escape(&text.replace('-', "−"))
         };
         let (printed, recomputed) = (
-            number(value.printed),
+            number(value.printed.as_ref().map(|printed| printed.value)),
             number(value.recomputed.map(|found| found.r)),
         );
         let _ = write!(out, "{} & {printed} & {recomputed}", escape(&row.title));
         if report.sides == Sides::Both {
             let missing = match value.missing.is_empty() {
-                true => String::new(),
+                true => value
+                    .weighed
+                    .as_ref()
+                    .map_or(String::new(), |weighed| weighed.verdict.to_string()),
                 false => format!("\\raggedright {}", escape(&without(&value.missing))),
             };
             let ours = number(value.ours.map(|found| found.r));

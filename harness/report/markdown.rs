@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::number::{duration, fixed, or_nothing, signed};
 use super::{Comparison, Derived, Mark, Number, Report, Shown, Sides};
 use crate::judge::{Finding, Verdict};
+use crate::suite::Statistic;
 
 /// The whole page.
 pub fn page(report: &Report) -> String {
@@ -59,10 +60,26 @@ pub(super) fn note(table: &Comparison) -> String {
     } else {
         format!("{} seeds", table.seeds)
     };
+    let statistic = match table.statistic {
+        Statistic::Mean => "mean of",
+        Statistic::Sd => "standard deviation over",
+    };
     match &table.spread {
-        Some(spread) => format!("mean of {seeds} ± {spread}"),
-        None => format!("mean of {seeds}"),
+        Some(spread) => format!("{statistic} {seeds} ± {spread}"),
+        None => format!("{statistic} {seeds}"),
     }
+}
+
+/// The meaning of the signs behind our numbers, of those that the table has.
+pub(super) fn origins(table: &Comparison) -> String {
+    let mut words = String::new();
+    if table.cells().any(|cell| !cell.origin.mixed.is_empty()) {
+        words.push_str(" † from runs of different builds, libtorch versions, devices or threads.");
+    }
+    if table.cells().any(|cell| cell.origin.stale) {
+        words.push_str(" ° made by another build of the harness than this one.");
+    }
+    words
 }
 
 /// The same of the paper's numbers alone.
@@ -112,7 +129,7 @@ fn comparison(out: &mut String, table: &Comparison, sides: Sides) {
             .iter()
             .map(|cell| overview(cell, reported, sides))
             .collect();
-        let _ = writeln!(out, "| {} | {} |", escape(&row.method), cells.join(" | "));
+        let _ = writeln!(out, "| {} | {} |", escape(&row.title), cells.join(" | "));
     }
     if sides == Sides::Paper {
         let _ = writeln!(
@@ -129,8 +146,9 @@ fn comparison(out: &mut String, table: &Comparison, sides: Sides) {
     };
     let _ = writeln!(
         out,
-        "\n{above}{}; **best**, *worst*.",
-        sentence(&note(table))
+        "\n{above}{}; **best**, *worst*.{}",
+        sentence(&note(table)),
+        origins(table)
     );
     let _ = writeln!(out, "\n<details><summary>Every cell</summary>\n");
     let _ = writeln!(
@@ -140,7 +158,7 @@ fn comparison(out: &mut String, table: &Comparison, sides: Sides) {
     let _ = writeln!(out, "|---|---|--:|--:|--:|--:|---|---|");
     for row in &table.rows {
         for (head, cell) in table.columns.iter().zip(&row.cells) {
-            let (method, column) = (escape(&row.method), escape(&head.title));
+            let (method, column) = (escape(&row.title), escape(&head.title));
             let (paper, ours) = (or_nothing(&cell.paper), or_nothing(&cell.ours));
             let _ = write!(
                 out,
@@ -180,10 +198,15 @@ pub(super) fn verdict(cell: &Shown) -> String {
 
 /// The reason of the verdict or, without one, of missing seeds.
 pub(super) fn why(cell: &Shown) -> String {
-    match &cell.weighed {
+    let reason = match &cell.weighed {
         Some(weighed) => weighed.reason.clone(),
         None => cell.missing.clone().unwrap_or_default(),
-    }
+    };
+    let words = [
+        Some(reason).filter(|words| !words.is_empty()),
+        cell.origin.words(),
+    ];
+    words.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 fn overview(cell: &Shown, reported: bool, sides: Sides) -> String {
@@ -198,7 +221,8 @@ fn overview(cell: &Shown, reported: bool, sides: Sides) -> String {
         (None, Some(missing)) => format!(" ({})", escape(missing)),
         _ => String::new(),
     };
-    let ours = format!("{}{partial}", marked(&cell.ours, cell.ours_mark));
+    let origin = cell.origin.signs();
+    let ours = format!("{}{origin}{partial}", marked(&cell.ours, cell.ours_mark));
     let sign = cell
         .weighed
         .as_ref()
@@ -224,7 +248,7 @@ fn derived(out: &mut String, table: &Derived, sides: Sides) {
     let _ = match sides {
         Sides::Both => writeln!(
             out,
-            "| | paper | recomputed from the paper | ours | why not |\n|---|--:|--:|--:|---|"
+            "| | paper | recomputed from the paper | ours | verdict | why |\n|---|--:|--:|--:|---|---|"
         ),
         Sides::Paper => writeln!(
             out,
@@ -237,18 +261,17 @@ fn derived(out: &mut String, table: &Derived, sides: Sides) {
             number.map_or("–".into(), |number| fixed(number, value.decimals))
         };
         let (printed, recomputed) = (
-            number(value.printed),
+            number(value.printed.as_ref().map(|printed| printed.value)),
             number(value.recomputed.map(|found| found.r)),
         );
         let ours = number(value.ours.map(|found| found.r));
-        let missing = if value.missing.is_empty() {
-            String::new()
-        } else {
-            without(&value.missing)
+        let (verdict, why) = match &value.weighed {
+            Some(weighed) => (weighed.verdict.to_string(), weighed.reason.clone()),
+            None => ("not reported".into(), String::new()),
         };
         let _ = write!(out, "| {} | {printed} | {recomputed} |", escape(&row.title));
         let _ = match sides {
-            Sides::Both => writeln!(out, " {ours} | {} |", escape(&missing)),
+            Sides::Both => writeln!(out, " {ours} | {verdict} | {} |", escape(&why)),
             Sides::Paper => writeln!(out),
         };
     }
@@ -338,8 +361,9 @@ pub(super) fn rule(report: &Report) -> [String; 2] {
             rule.level
         ),
         format!(
-            "The margin is {} of the paper's standard deviations over seeds or, where it prints none, {}% of its \
-             value, and never less than one unit of its last digit.",
+            "The margin, which the suite may set under `verdicts`, is {} of the paper's standard deviations over seeds or, where it prints none, {}% of its \
+             value, and never less than one unit of its last digit. Correlations and standard deviations are compared by \
+             Fisher's z and by the logarithm, within as many errors of a repetition.",
             rule.spreads,
             100.0 * rule.relative
         ),

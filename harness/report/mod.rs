@@ -3,6 +3,7 @@
 //! [`Report::of`] computes everything once; each format only writes it down and escapes what came from outside.
 //! Nothing here depends on the time of day: the same records give the same bytes.
 
+pub mod card;
 pub mod csv;
 pub mod html;
 pub mod junit;
@@ -20,8 +21,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+pub use card::Card;
 pub use number::Number;
-pub use provenance::{Provenance, Ran, Runs};
+pub use provenance::{Origin, Provenance, Ran, Runs};
 pub use table::{Comparison, Derived, DerivedLine, Head, Line, Lines, Mark, Shown};
 
 use crate::event::RunRecord;
@@ -55,6 +57,8 @@ pub struct Report {
     pub rule: Rule,
     /// What ran.
     pub runs: Runs,
+    /// What a reader needs to do it again.
+    pub card: Card,
     /// Where it ran.
     pub provenance: Provenance,
     /// The tables.
@@ -78,22 +82,27 @@ pub struct Drawn {
     pub place: Option<String>,
     /// The picture, or why there is none.
     pub svg: Result<String, String>,
+    /// The same at twice the size as PNG; none where there is no picture.
+    pub png: Option<Vec<u8>>,
 }
 
 impl Report {
     /// Sets `suite` beside the records of its runs. Pure.
     pub fn of(suite: &Suite, plan: &Plan, records: &BTreeMap<RunId, RunRecord>) -> Report {
-        let rule = Rule::default();
+        let provenance = Provenance::of(plan, records);
+        let rule = suite.verdicts;
         let cells = Cells::collect(suite, records);
         let tables: Vec<Comparison> = suite
             .tables
             .iter()
-            .map(|table| Comparison::of(suite, table, &cells, &rule))
+            .map(|table| Comparison::of(suite, table, &cells, &rule, records))
             .collect();
         let figures = suite
             .figures
             .iter()
             .map(|figure| plot::draw(suite, figure, &tables, records))
+            .chain(plot::differences(&tables))
+            .chain(plot::costs(&tables, records))
             .collect();
         Report {
             name: suite.name.clone(),
@@ -103,11 +112,12 @@ impl Report {
             sides: Sides::Both,
             rule,
             runs: Runs::of(suite, plan, records),
-            provenance: Provenance::of(plan, records),
+            card: Card::of(suite, plan, records, &provenance),
+            provenance,
             derived: suite
                 .derived_tables
                 .iter()
-                .map(|table| Derived::of(suite, table, &cells))
+                .map(|table| Derived::of(suite, table, &cells, &rule))
                 .collect(),
             figures,
             claims: suite
@@ -126,6 +136,9 @@ impl Report {
         let rows = report.tables.iter_mut().flat_map(|table| &mut table.rows);
         for cell in rows.flat_map(|row| &mut row.cells) {
             (cell.planned, cell.missing, cell.weighed) = (0, None, None);
+        }
+        for row in report.derived.iter_mut().flat_map(|table| &mut table.rows) {
+            row.value.weighed = None;
         }
         report.figures.retain(|figure| figure.svg.is_ok());
         report
@@ -158,15 +171,18 @@ impl Report {
             .filter(|table| self.sides == Sides::Both || table.has_reported())
     }
 
-    /// How many cells came to each verdict, in the order of [`Verdict`].
+    /// How many cells came to each verdict, in the order of [`Verdict`]; one that several tables print counts once.
     pub fn verdicts(&self) -> BTreeMap<Verdict, usize> {
         let mut counts = BTreeMap::new();
-        for weighed in self
+        let cells = self
             .tables
             .iter()
             .flat_map(Comparison::cells)
-            .filter_map(|cell| cell.weighed.as_ref())
-        {
+            .filter(|cell| !cell.repeated)
+            .filter_map(|cell| cell.weighed.as_ref());
+        let rows = self.derived.iter().flat_map(|table| &table.rows);
+        let derived = rows.filter_map(|row| row.value.weighed.as_ref());
+        for weighed in cells.chain(derived) {
             *counts.entry(weighed.verdict).or_default() += 1;
         }
         counts
@@ -236,28 +252,31 @@ pub struct Rendered {
     pub files: Vec<PathBuf>,
 }
 
-/// Writes a report into the folder `out`: `index.html`, `report.md`, `cells.csv`,
-/// `tables.tex` with `report.tex` around it, `junit.xml`, and a picture a figure.
+/// Writes a report into the folder `out`: `index.html`, `report.md`, `card.md`, `cells.csv`,
+/// `tables.tex` with `report.tex` around it, `junit.xml`, and each figure as SVG and PNG.
 pub fn render(report: Report, out: &Path) -> anyhow::Result<Rendered> {
     std::fs::create_dir_all(out)
         .with_context(|| format!("cannot create the folder {}", out.display()))?;
     let mut files = Vec::new();
-    let mut write = |name: String, text: &str| -> anyhow::Result<()> {
+    let mut write = |name: String, bytes: &[u8]| -> anyhow::Result<()> {
         let path = out.join(name);
-        replace(&path, text.as_bytes())
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        replace(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
         files.push(path);
         Ok(())
     };
-    write("index.html".into(), &html::page(&report))?;
-    write("report.md".into(), &markdown::page(&report))?;
-    write("cells.csv".into(), &csv::cells(&report))?;
-    write("tables.tex".into(), &latex::tables(&report))?;
-    write("report.tex".into(), &latex::document(&report))?;
-    write("junit.xml".into(), &junit::file(&report))?;
+    write("index.html".into(), html::page(&report).as_bytes())?;
+    write("report.md".into(), markdown::page(&report).as_bytes())?;
+    write("card.md".into(), card::markdown(&report).as_bytes())?;
+    write("cells.csv".into(), csv::cells(&report).as_bytes())?;
+    write("tables.tex".into(), latex::tables(&report).as_bytes())?;
+    write("report.tex".into(), latex::document(&report).as_bytes())?;
+    write("junit.xml".into(), junit::file(&report).as_bytes())?;
     for figure in &report.figures {
         if let Ok(svg) = &figure.svg {
-            write(format!("{}.svg", figure.file), svg)?;
+            write(format!("{}.svg", figure.file), svg.as_bytes())?;
+        }
+        if let Some(png) = &figure.png {
+            write(format!("{}.png", figure.file), png)?;
         }
     }
     Ok(Rendered {

@@ -1,6 +1,6 @@
 //! What ran, and where.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::{Environment, Outcome, RunRecord};
 use crate::plan::{Plan, PlannedRun, RunId};
@@ -102,6 +102,59 @@ fn belongs(run: &PlannedRun, suite: &str) -> bool {
     run.cells.is_empty() || run.cells.iter().any(|cell| cell.suite == suite)
 }
 
+/// Where the runs behind one cell ran, as far as it matters for trusting it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The properties in which they differ: `build`, `libtorch`, ...
+    pub mixed: Vec<&'static str>,
+    /// Whether one of them was made by another build of the harness than this program.
+    pub stale: bool,
+}
+
+impl Origin {
+    /// Of the runs `ids`.
+    pub fn of(ids: &BTreeSet<RunId>, records: &BTreeMap<RunId, RunRecord>) -> Origin {
+        let mut values: BTreeMap<&'static str, BTreeSet<String>> = BTreeMap::new();
+        for record in ids.iter().filter_map(|id| records.get(id)) {
+            for (property, value) in describe(&record.environment) {
+                values.entry(property).or_default().insert(value);
+            }
+        }
+        let stale = values
+            .get("build")
+            .is_some_and(|builds| builds.iter().any(|build| build != crate::BUILD));
+        let mixed = values
+            .into_iter()
+            .filter(|(_, values)| values.len() > 1)
+            .map(|(property, _)| property);
+        Origin {
+            mixed: mixed.collect(),
+            stale,
+        }
+    }
+
+    /// What stands behind the number: `†` where it is mixed, `°` where it is stale.
+    pub fn signs(&self) -> &'static str {
+        match (self.mixed.is_empty(), self.stale) {
+            (true, false) => "",
+            (true, true) => "°",
+            (false, false) => "†",
+            (false, true) => "†°",
+        }
+    }
+
+    /// The same in words.
+    pub fn words(&self) -> Option<String> {
+        let mixed = (!self.mixed.is_empty())
+            .then(|| format!("its runs differ in {}", self.mixed.join(", ")));
+        let stale = self
+            .stale
+            .then(|| "made by another build than this program's".to_string());
+        let words: Vec<String> = mixed.into_iter().chain(stale).collect();
+        (!words.is_empty()).then(|| words.join("; "))
+    }
+}
+
 /// The environments behind a report's numbers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Provenance {
@@ -166,6 +219,7 @@ fn describe(environment: &Environment) -> Vec<(&'static str, String)> {
             ),
         ),
         ("threads", environment.threads.to_string()),
+        ("processes", environment.processes.to_string()),
         ("instruction set", or_none(&environment.cpu_capability)),
         (
             "MKL_CBWR",

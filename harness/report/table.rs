@@ -1,15 +1,19 @@
 //! Comparison tables without a format: what each cell shows, in the printed order and precision.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Sides;
 use super::number::Number;
+use super::provenance::Origin;
+use crate::event::RunRecord;
 use crate::judge::{
     Cell, Cells, DerivedValue, Rule, Sample, Weighed, derived_value, direction, judge_cell,
 };
 use crate::plan::RunId;
 use crate::stats::Estimate;
-use crate::suite::{Column, DerivedTable, Direction, Reported, Spread, Suite, SuiteTable};
+use crate::suite::{
+    Column, DerivedTable, Direction, MethodEntry, Reported, Spread, Statistic, Suite, SuiteTable,
+};
 
 /// A table of the paper with ours beside it.
 #[derive(Clone, Debug)]
@@ -20,6 +24,8 @@ pub struct Comparison {
     pub title: String,
     /// Where the reported numbers stand.
     pub place: String,
+    /// What the numbers are over seeds.
+    pub statistic: Statistic,
     /// What stands after a ±, in words; none when no column prints one.
     pub spread: Option<String>,
     /// The columns.
@@ -67,6 +73,10 @@ impl Head {
 pub struct Line {
     /// The method.
     pub method: String,
+    /// What the row is called.
+    pub title: String,
+    /// Whether the model is evaluated without training.
+    pub untrained: bool,
     /// The group, on the first row of each.
     pub group: Option<String>,
     /// One a column.
@@ -90,6 +100,8 @@ pub struct Shown {
     pub reported: Option<Reported>,
     /// The verdict; none where nothing is reported.
     pub weighed: Option<Weighed>,
+    /// Whether its verdict counts in another table.
+    pub repeated: bool,
     /// Seeds with a value.
     pub n: usize,
     /// Seeds planned.
@@ -102,6 +114,8 @@ pub struct Shown {
     pub seeds: Vec<Sample>,
     /// The runs it is made of.
     pub runs: BTreeSet<RunId>,
+    /// Where they ran.
+    pub origin: Origin,
 }
 
 /// The best and the worst of a column.
@@ -128,8 +142,14 @@ pub enum Lines {
 
 impl Comparison {
     /// Sets a table beside its cells.
-    pub fn of(suite: &Suite, table: &SuiteTable, cells: &Cells, rule: &Rule) -> Comparison {
-        let columns: Vec<Head> = table
+    pub fn of(
+        suite: &Suite,
+        table: &SuiteTable,
+        cells: &Cells,
+        rule: &Rule,
+        records: &BTreeMap<RunId, RunRecord>,
+    ) -> Comparison {
+        let mut columns: Vec<Head> = table
             .columns
             .iter()
             .map(|column| head(suite, table, column))
@@ -143,16 +163,23 @@ impl Comparison {
                 let decimals = decimals(table, r, c);
                 let spread_decimals = spread_decimals(table, c).max(decimals);
                 let empty = Cell::default();
-                show(
+                let mut shown = show(
                     cells.at(&table.id, r, c).unwrap_or(&empty),
                     row.reported.get(c).cloned().flatten(),
                     head,
                     [decimals, spread_decimals],
                     rule,
-                )
+                );
+                let first = table.repeats.as_ref().and_then(|id| suite.table(id));
+                shown.repeated =
+                    first.is_some_and(|first| first.reported(&row.method, &head.id).is_some());
+                shown.origin = Origin::of(&shown.runs, records);
+                shown
             });
             rows.push(Line {
                 method: row.method.clone(),
+                title: row.title.clone(),
+                untrained: matches!(suite.methods[&row.method], MethodEntry::Untrained(_)),
                 group: if starts { row.group.clone() } else { None },
                 cells: shown.collect(),
             });
@@ -166,10 +193,17 @@ impl Comparison {
                 (&cell.ours, &mut cell.ours_mark)
             });
         }
+        let mut hidden = table.columns.iter().map(Column::hidden).cycle();
+        let mut shown = || !hidden.next().unwrap_or_default();
+        for row in &mut rows {
+            row.cells.retain(|_| shown());
+        }
+        columns.retain(|_| shown());
         Comparison {
             id: table.id.clone(),
             title: table.title.clone(),
             place: table.place.clone(),
+            statistic: table.statistic,
             spread: spread_words(&columns),
             columns,
             rows,
@@ -265,7 +299,7 @@ fn show(
     Shown {
         paper: reported.as_ref().map(|reported| Number {
             mean: reported.value,
-            spread: reported.spread,
+            spread: reported.spread_beside(),
             decimals,
             spread_decimals,
         }),
@@ -278,6 +312,7 @@ fn show(
         paper_mark: Mark::None,
         ours_mark: Mark::None,
         estimate: cell.estimate,
+        repeated: false,
         weighed: reported
             .as_ref()
             .map(|reported| judge_cell(cell, reported, rule)),
@@ -292,11 +327,12 @@ fn show(
             .iter()
             .flat_map(|sample| sample.runs.iter().cloned())
             .collect(),
+        origin: Origin::default(),
     }
 }
 
-/// Marks the best and the worst of a column as far as the printed digits tell them apart; of fewer than three
-/// there is nothing to point out.
+/// Marks the best and the worst method of a column as far as the printed digits tell them apart; a model evaluated as it
+/// is takes no part, and of fewer than three there is nothing to point out.
 fn mark(
     rows: &mut [Line],
     column: usize,
@@ -314,6 +350,7 @@ fn mark(
     };
     let values: Vec<f64> = rows
         .iter_mut()
+        .filter(|row| !row.untrained)
         .filter_map(|row| side(&mut row.cells[column]).0.as_ref().map(rounded))
         .collect();
     let best = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -321,7 +358,7 @@ fn mark(
     if values.len() < 3 || best == worst {
         return;
     }
-    for row in rows {
+    for row in rows.iter_mut().filter(|row| !row.untrained) {
         let (number, mark) = side(&mut row.cells[column]);
         *mark = match number.as_ref().map(rounded) {
             Some(value) if value == best => Mark::Best,
@@ -373,10 +410,10 @@ pub struct DerivedLine {
 
 impl Derived {
     /// Computes a derived table on both sides.
-    pub fn of(suite: &Suite, table: &DerivedTable, cells: &Cells) -> Derived {
+    pub fn of(suite: &Suite, table: &DerivedTable, cells: &Cells, rule: &Rule) -> Derived {
         let line = |row: &crate::suite::DerivedRow| DerivedLine {
             title: row.title.clone(),
-            value: derived_value(suite, cells, table, row),
+            value: derived_value(suite, cells, table, row, rule),
         };
         Derived {
             id: table.id.clone(),

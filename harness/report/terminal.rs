@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::io::IsTerminal;
 
-use super::markdown::{LEGEND, as_printed, list, note, sign, without};
+use super::markdown::{LEGEND, as_printed, list, note, origins, sign, without};
 use super::number::{fixed, or_nothing};
 use super::{Comparison, Derived, Lines, Mark, Report, Shown, Sides};
 use crate::judge::{Ruling, Verdict};
@@ -137,7 +137,7 @@ fn comparison(out: &mut String, table: &Comparison, sides: Sides, style: Style) 
     let names: Vec<String> = table
         .rows
         .iter()
-        .map(|row| clip(&plain(&row.method), 24))
+        .map(|row| clip(&plain(&row.title), 24))
         .collect();
     let whose = if lines == Lines::Both { 7 } else { 0 };
     let first = names
@@ -202,9 +202,9 @@ fn comparison(out: &mut String, table: &Comparison, sides: Sides, style: Style) 
         start = end;
     }
     let text = match lines {
-        Lines::Both => format!("{LEGEND}; {}; * best.", note(table)),
+        Lines::Both => format!("{LEGEND}; {}; * best.{}", note(table), origins(table)),
         Lines::Paper => format!("{}; * best.", as_printed(table)),
-        Lines::Ours => format!("{}; * best.", note(table)),
+        Lines::Ours => format!("{}; * best.{}", note(table), origins(table)),
     };
     let _ = writeln!(out, "{}\n", style.paint(DIM, &wrapped(&text, style.width)));
 }
@@ -246,6 +246,7 @@ fn ours(cell: &Shown, reported: bool) -> Piece {
         None if cell.diverged > 0 => "diverged –".into(),
         None => "–".into(),
     };
+    let number = format!("{number}{}", cell.origin.signs());
     match &cell.weighed {
         Some(weighed) => (
             format!("{number}{mark} {}", sign(weighed.verdict)),
@@ -285,36 +286,40 @@ fn derived(out: &mut String, table: &Derived, sides: Sides, style: Style) {
             let _ = writeln!(
                 out,
                 "{name}{:>10}{:>12}",
-                number(row.value.printed),
+                number(row.value.printed.as_ref().map(|printed| printed.value)),
                 number(recomputed)
             );
             continue;
         }
-        let missing = if row.value.missing.is_empty() {
-            String::new()
-        } else {
-            without(&row.value.missing)
-        };
+        let verdict = row.value.weighed.as_ref().map(|weighed| weighed.verdict);
         let line = format!(
-            "{name}{:>10}{:>12}{:>10}  ",
-            number(row.value.printed),
+            "{name}{:>10}{:>12}{:>10}",
+            number(row.value.printed.as_ref().map(|printed| printed.value)),
             number(recomputed),
-            number(ours)
+            number(ours),
         );
-        let room = style.width.saturating_sub(line.chars().count());
+        let judged = verdict.map_or(String::new(), |verdict| {
+            style.paint(verdict_colour(verdict), &format!(" {}", sign(verdict)))
+        });
+        let missing = match row.value.missing.is_empty() {
+            true => String::new(),
+            false => format!(" {}", without(&row.value.missing)),
+        };
+        let room = style.width.saturating_sub(line.chars().count() + 2);
         let _ = writeln!(
             out,
-            "{}",
-            format!("{line}{}", clip(&plain(&missing), room)).trim_end()
+            "{line}{judged}{}",
+            clip(&plain(&missing), room).trim_end()
         );
     }
+    let note = match sides {
+        Sides::Both => format!("{}; {LEGEND}.", plain(&table.from)),
+        Sides::Paper => format!("{}.", plain(&table.from)),
+    };
     let _ = writeln!(
         out,
         "\n{}\n",
-        style.paint(
-            DIM,
-            &wrapped(&format!("{}.", plain(&table.from)), style.width)
-        )
+        style.paint(DIM, &wrapped(&note, style.width))
     );
 }
 

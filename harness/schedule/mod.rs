@@ -49,6 +49,8 @@ pub struct Setting<'a> {
     pub folders: BTreeMap<String, PathBuf>,
     /// Where workers keep prepared data for one another; none keeps nothing.
     pub cache: Option<PathBuf>,
+    /// How often a run in training saves itself; none never does.
+    pub checkpoint_every: Option<Duration>,
     /// The command with which a user does one run again.
     pub again: &'a (dyn Fn(&PlannedRun) -> String + Sync),
 }
@@ -204,14 +206,14 @@ impl<'a> Schedule<'a> {
     /// An attempt at `run`, or none when it was moved to another state instead.
     fn begin(&mut self, run: usize) -> Result<Option<Attempt>> {
         let (store, planned) = (self.setting.store, &self.plan.runs[run]);
-        if store.is_done(planned)? {
+        // A run whose files cannot be read is done again: that gives the same.
+        let damage = store.damage(&planned.id);
+        if damage.is_none() && store.is_done(planned)? {
             self.already(run);
             return Ok(None);
         }
-        if planned
-            .needs
-            .as_ref()
-            .is_some_and(|stage| store.weights(stage).is_none())
+        if let Some(stage) = &planned.needs
+            && store.intact_weights(stage)?.is_none()
         {
             self.move_to(run, State::Blocked);
             self.say(None, run, What::Blocked);
@@ -225,10 +227,22 @@ impl<'a> Schedule<'a> {
             return Ok(None);
         };
         // Another may have ended it between our look and our lease.
-        let work = store.work(planned)?;
+        let mut damage = damage.and_then(|_| store.damage(&planned.id));
+        let mut work = match &damage {
+            None => store.work(planned)?,
+            Some(_) => Work::Train,
+        };
         if work == Work::Nothing {
             self.already(run);
             return Ok(None);
+        }
+        if let Work::Measure { .. } = &work
+            && let Err(error) = store.intact_weights(&planned.id)
+        {
+            (damage, work) = (Some(format!("{error:#}")), Work::Train);
+        }
+        if let Some(what) = damage {
+            self.say(None, run, What::Damaged { what });
         }
         if let Some(failed) = store.failed(&planned.id).ok().flatten()
             && self.old_failures.get(&run) != Some(&failed.attempt)

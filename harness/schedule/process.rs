@@ -19,7 +19,7 @@ use super::control::{Control, Wish};
 use super::slot::Slot;
 use crate::event::{Environment, Event, Observation, Outcome};
 
-/// How long a worker has between the request to end and its end.
+/// How long a worker has between the request to end and its end, when it has nothing to save.
 const GRACE: Duration = Duration::from_secs(2);
 /// How long a worker may take to end after it told its outcome.
 const FAREWELL: Duration = Duration::from_secs(10);
@@ -32,6 +32,8 @@ pub(super) struct Heard {
     pub(super) observations: Vec<Observation>,
     pub(super) no_value: BTreeSet<(String, String)>,
     outcome: Option<Outcome>,
+    /// Wall-clock time of earlier attempts that this one goes on from, in seconds.
+    pub(super) resumed: f64,
     /// Why we ended it.
     fault: Option<String>,
 }
@@ -44,7 +46,12 @@ pub(super) enum End {
     Stopped,
 }
 
-/// Runs `worker run job out` to its end; `tell` gets every event, on another thread.
+/// Runs `worker run job out` to its end; `tell` gets every event, on another thread. `saving` is how long it may take to
+/// write a checkpoint when the user wants to stop; none where it writes none.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "a process is where everything meets"
+)]
 pub(super) fn run(
     worker: &Path,
     job: &Path,
@@ -52,6 +59,7 @@ pub(super) fn run(
     slot: Slot,
     log: &File,
     control: &Control,
+    saving: Option<Duration>,
     tell: &(dyn Fn(&Event) + Sync),
 ) -> Result<(Heard, End)> {
     let mut command = command(worker, job, out, slot);
@@ -68,7 +76,7 @@ pub(super) fn run(
     let heard = Mutex::new(Heard::default());
     let (status, stopped) = std::thread::scope(|scope| {
         let listener = scope.spawn(|| listen(output, log, &heard, tell));
-        let ended = watch(&mut child, control, &heard);
+        let ended = watch(&mut child, control, saving, &heard);
         match listener.join() {
             Ok(result) => result?,
             Err(panic) => std::panic::resume_unwind(panic),
@@ -179,6 +187,15 @@ fn hear(event: &Event, log: &File, heard: &mut Heard) -> io::Result<()> {
             heard.environment = Some(environment.clone());
         }
         Event::Preparing { .. } | Event::Progress { .. } => {}
+        Event::Resumed {
+            step,
+            steps,
+            seconds,
+        } => {
+            heard.resumed = *seconds;
+            note(log, &format!("resumed at update {step} of {steps}"))?;
+        }
+        Event::Again { told, .. } => hear(told, log, heard)?,
         Event::Observed(observation) => heard.observations.push(observation.clone()),
         Event::NoValue { on, metric } => {
             note(log, &format!("{metric} on {on} has no finite value"))?;
@@ -191,7 +208,12 @@ fn hear(event: &Event, log: &File, heard: &mut Heard) -> io::Result<()> {
 }
 
 /// Waits for the worker's end and brings it about when it must be. Says also whether the user wanted it.
-fn watch(child: &mut Child, control: &Control, heard: &Mutex<Heard>) -> Result<(ExitStatus, bool)> {
+fn watch(
+    child: &mut Child,
+    control: &Control,
+    saving: Option<Duration>,
+    heard: &Mutex<Heard>,
+) -> Result<(ExitStatus, bool)> {
     let group = child.id() as libc::pid_t;
     let mut asked: Option<Instant> = None;
     let mut told: Option<Instant> = None;
@@ -205,16 +227,23 @@ fn watch(child: &mut Child, control: &Control, heard: &Mutex<Heard>) -> Result<(
         }
         let lingers = told.is_some_and(|since| since.elapsed() > FAREWELL);
         match asked {
-            None if fault || lingers || control.wish() == Wish::Stop => {
-                stopped = control.wish() == Wish::Stop;
+            None if fault || lingers || control.wish() >= Wish::Stop => {
+                stopped = control.wish() >= Wish::Stop;
                 asked = Some(Instant::now());
                 signal(group, libc::SIGTERM);
             }
-            Some(since) if since.elapsed() > GRACE => signal(group, libc::SIGKILL),
-            _ => {}
+            Some(since) => {
+                let grace = saving.filter(|_| stopped && !fault).unwrap_or(GRACE);
+                if since.elapsed() > grace || control.wish() == Wish::Kill {
+                    signal(group, libc::SIGKILL);
+                }
+            }
+            None => {}
         }
         std::thread::sleep(POLL);
     }
+    // Whoever asked us to stop may have asked the worker as well, as a batch system does.
+    stopped |= control.wish() >= Wish::Stop;
     // Its number stays taken until we wait for it, so this cannot meet a stranger.
     signal(group, libc::SIGKILL);
     Ok((child.wait()?, stopped))

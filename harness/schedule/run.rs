@@ -4,18 +4,20 @@ use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
 use super::process::{self, End};
 use super::{Control, Failure, Said, Setting, Slot};
 use crate::event::{Environment, Event, Outcome, RunRecord};
-use crate::plan::{Job, PlannedRun};
+use crate::plan::{Checkpoints, Job, PlannedRun};
 use crate::store::{Attempt, TrainingLog, Work};
 
 /// Lines of the log that a failure shows.
 const LOG_END: usize = 12;
+/// How long a worker may take to write a checkpoint when the user wants to stop.
+const SAVING: Duration = Duration::from_secs(60);
 
 /// One attempt, on a slot's thread.
 pub(super) fn on_slot(
@@ -108,6 +110,7 @@ fn attempt_run(
         slot,
         &log,
         control,
+        job.checkpoints.is_some().then_some(SAVING),
         &hear,
     );
     let training = training
@@ -127,7 +130,7 @@ fn attempt_run(
     let Some(environment) = heard.environment else {
         return failed("the worker did not say what it is".into());
     };
-    let seconds = begun.elapsed().as_secs_f64();
+    let seconds = heard.resumed + begun.elapsed().as_secs_f64();
     let record = RunRecord {
         outcome: outcome.clone(),
         environment,
@@ -158,9 +161,9 @@ fn give_up(log: &File, error: &anyhow::Error) {
 }
 
 fn job(run: &PlannedRun, work: &Work, setting: &Setting<'_>, slot: Slot) -> Job {
-    let (measurements, finished) = match work {
-        Work::Measure { weights, missing } => (missing.clone(), Some(weights.clone())),
-        _ => (run.measurements.clone(), None),
+    let (measurements, finished, every) = match work {
+        Work::Measure { weights, missing } => (missing.clone(), Some(weights.clone()), None),
+        _ => (run.measurements.clone(), None, setting.checkpoint_every),
     };
     Job {
         spec: run.spec.clone(),
@@ -174,5 +177,10 @@ fn job(run: &PlannedRun, work: &Work, setting: &Setting<'_>, slot: Slot) -> Job 
         device: slot.device().into(),
         threads: slot.threads(),
         finished,
+        checkpoints: every.map(|every| Checkpoints {
+            folder: setting.store.checkpoints(&run.id),
+            every: every.as_secs_f64(),
+        }),
+        member: None,
     }
 }

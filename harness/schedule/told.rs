@@ -23,6 +23,11 @@ pub enum What {
     Already,
     /// Another supervisor is at it; we wait.
     Waiting,
+    /// It was done before, and its files are not what they were: it is done again.
+    Damaged {
+        /// Which file, and how.
+        what: String,
+    },
     /// It began.
     Started {
         /// It is trained already and only measured.

@@ -6,7 +6,7 @@ mod transfer;
 
 use std::io::IsTerminal;
 
-use crate::event::Outcome;
+use crate::event::{Event, Outcome};
 use crate::plan::{Plan, PlannedRun};
 use crate::schedule::{Failure, Slot, Told, What};
 
@@ -84,6 +84,19 @@ pub fn bytes(count: u64) -> String {
     format!("{scaled:.1} TB")
 }
 
+/// `12`, `1,200`, `50,000`.
+fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut grouped = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
 /// An error with its causes, in a line.
 pub fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -115,11 +128,17 @@ fn lasting(told: &Told<'_>) -> Vec<String> {
             lines.extend(details(outcome, failure));
             lines
         }
+        What::Damaged { what } => vec![format!("{name}: {what}; it is done again")],
         What::Waiting => vec![format!("{name}: waiting for another supervisor")],
         What::Blocked => vec![format!(
             "{name}: not begun, the run it starts from left no weights"
         )],
         What::Interrupted => vec![format!("{name}: stopped")],
+        What::Event(Event::Resumed { step, steps, .. }) => vec![format!(
+            "{name}: resumed at update {} of {}",
+            grouped(*step),
+            grouped(*steps)
+        )],
         What::Already | What::Started { .. } | What::Event(_) => Vec::new(),
     }
 }
@@ -143,7 +162,13 @@ fn details(outcome: &Outcome, failure: &Failure) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::bytes;
+    use super::{bytes, grouped};
+
+    #[test]
+    fn counts_are_grouped_by_thousands() {
+        let told: Vec<_> = [0, 999, 1200, 50_000, 1_234_567].map(grouped).into();
+        assert_eq!(told, ["0", "999", "1,200", "50,000", "1,234,567"]);
+    }
 
     #[test]
     fn bytes_are_told_in_the_largest_unit_that_leaves_a_whole_number() {

@@ -77,6 +77,7 @@ impl Progress {
             }
             What::Already | What::Blocked => self.end(told),
             What::Interrupted | What::Waiting => self.idle(told),
+            What::Damaged { .. } => {}
         }
     }
 

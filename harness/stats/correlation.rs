@@ -1,6 +1,6 @@
 //! Pearson's correlation and the straight line of least squares.
 
-use super::student_t_two_sided;
+use super::{normal_quantile, student_t_two_sided};
 
 /// Pearson's correlation.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -11,6 +11,28 @@ pub struct Correlation {
     pub p: f64,
     /// Number of pairs.
     pub n: usize,
+}
+
+impl Correlation {
+    /// The confidence interval at `confidence`, such as 0.95, by Fisher's z = artanh r (Fisher 1921). Of three pairs or
+    /// fewer it is the whole of -1 to 1.
+    pub fn interval(&self, confidence: f64) -> [f64; 2] {
+        match fisher_error(self.n) {
+            Some(error) => {
+                let width = normal_quantile(0.5 + confidence / 2.0) * error;
+                [
+                    (self.r.atanh() - width).tanh(),
+                    (self.r.atanh() + width).tanh(),
+                ]
+            }
+            None => [-1.0, 1.0],
+        }
+    }
+}
+
+/// Standard error of Fisher's z of a correlation of `n` pairs, 1 / sqrt(n - 3); none for three or fewer.
+pub fn fisher_error(n: usize) -> Option<f64> {
+    (n > 3).then(|| 1.0 / ((n - 3) as f64).sqrt())
 }
 
 /// Pearson's correlation of pairs; none for fewer than two, or when a side does not vary.

@@ -1,15 +1,19 @@
-//! Estimates and tests. Pure; every function is checked against scipy's values in `tests/stats.rs`.
+//! Estimates and tests. Pure; every function is checked against scipy: on kept cases in `tests/stats.rs`, on random
+//! ones in `tests/scipy_test.py`.
 //!
 //! All p-values are two-sided. A test that its data cannot support (one value, no spread) is `None`, never a number.
 
 mod correlation;
 mod ranks;
 
-pub use correlation::{Correlation, Regression, pearson, regression};
-pub use ranks::{Continuity, kolmogorov_smirnov, wilcoxon, wilcoxon_exact, wilcoxon_normal};
+pub use correlation::{Correlation, Regression, fisher_error, pearson, regression};
+pub use ranks::{
+    Continuity, kolmogorov_limit, kolmogorov_smirnov, wilcoxon, wilcoxon_exact, wilcoxon_normal,
+};
 
-use statrs::distribution::{ContinuousCDF, StudentsT};
+use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 use statrs::function::beta::beta_reg;
+use statrs::function::erf::erfc;
 
 /// A mean, its standard deviation if there is one, and the number of values behind it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -73,7 +77,7 @@ pub fn sd_from_ci95(half_width: f64, n: u64) -> Option<f64> {
     Some(half_width * (n as f64).sqrt() / student_t_quantile(0.975, (n - 1) as f64))
 }
 
-/// P(T <= t) for Student's t with `df` degrees of freedom.
+/// P(T <= t) for Student's t with `df` degrees of freedom; infinitely many make it the normal distribution.
 pub fn student_t_cdf(t: f64, df: f64) -> f64 {
     let tail = student_t_two_sided(t, df) / 2.0;
     if t > 0.0 { 1.0 - tail } else { tail }
@@ -84,15 +88,31 @@ pub fn student_t_two_sided(t: f64, df: f64) -> f64 {
     if t.is_infinite() {
         return 0.0;
     }
+    if df.is_infinite() {
+        return normal_two_sided(t);
+    }
     // I_x(df/2, 1/2) with x = df / (df + t^2); Abramowitz and Stegun 26.7.1.
     beta_reg(df / 2.0, 0.5, df / (df + t * t))
 }
 
 /// The t below which Student's distribution with `df` degrees of freedom has probability `p`, 0 < p < 1.
 pub fn student_t_quantile(p: f64, df: f64) -> f64 {
+    if df.is_infinite() {
+        return normal_quantile(p);
+    }
     StudentsT::new(0.0, 1.0, df)
         .expect("degrees of freedom are positive")
         .inverse_cdf(p)
+}
+
+/// The z below which the standard normal distribution has probability `p`, 0 < p < 1.
+pub fn normal_quantile(p: f64) -> f64 {
+    Normal::standard().inverse_cdf(p)
+}
+
+/// P(|Z| >= |z|) for the standard normal distribution.
+pub fn normal_two_sided(z: f64) -> f64 {
+    erfc(z.abs() / 2f64.sqrt())
 }
 
 /// The outcome of a significance test.
@@ -130,6 +150,17 @@ impl MeanDifference {
         student_t_two_sided(self.t(), self.df)
     }
 
+    /// p of a difference of `margin` or more on either side, by two one-sided tests (Schuirmann 1987): the larger of
+    /// their p-values. Small where the means are the same within the margin.
+    pub fn p_equivalent(&self, margin: f64) -> f64 {
+        let inside = margin - self.difference.abs();
+        if self.error == 0.0 {
+            return if inside >= 0.0 { 0.0 } else { 1.0 };
+        }
+        let tail = student_t_two_sided(inside / self.error, self.df) / 2.0;
+        if inside > 0.0 { tail } else { 1.0 - tail }
+    }
+
     /// Half-width of the confidence interval of the difference at `confidence`, such as 0.95.
     pub fn half_width(&self, confidence: f64) -> f64 {
         if self.error == 0.0 {
@@ -138,6 +169,16 @@ impl MeanDifference {
             self.error * student_t_quantile(0.5 + confidence / 2.0, self.df)
         }
     }
+}
+
+/// Student's comparison of a mean with a known value; of paired samples, give their differences and 0. None for a
+/// single value.
+pub fn student(a: &Estimate, value: f64) -> Option<MeanDifference> {
+    Some(MeanDifference {
+        difference: a.mean - value,
+        error: a.standard_error()?,
+        df: (a.n - 1) as f64,
+    })
 }
 
 /// Welch's comparison of two means with unequal variances (Welch 1947, Satterthwaite's degrees of freedom).

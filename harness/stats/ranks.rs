@@ -1,8 +1,6 @@
 //! Tests on ranks: Wilcoxon's signed-rank test and the two-sample Kolmogorov-Smirnov test.
 
-use statrs::function::erf::erfc;
-
-use super::Tested;
+use super::{Tested, normal_two_sided};
 
 /// Up to this many differences Wilcoxon's distribution is enumerated.
 const EXACT_UP_TO: usize = 50;
@@ -73,7 +71,7 @@ pub fn wilcoxon_normal(differences: &[f64], continuity: Continuity) -> Option<Te
     let distance = (n * (n + 1.0) / 4.0 - statistic - correction).max(0.0);
     Some(Tested {
         statistic,
-        p: erfc(distance / variance.sqrt() / 2f64.sqrt()),
+        p: normal_two_sided(distance / variance.sqrt()),
     })
 }
 
@@ -182,7 +180,7 @@ fn chance_outside(n: usize, m: usize, distance: usize) -> f64 {
 }
 
 /// P(K >= x) for Kolmogorov's distribution.
-fn kolmogorov_limit(x: f64) -> f64 {
+pub fn kolmogorov_limit(x: f64) -> f64 {
     if x < 0.2 {
         return 1.0;
     }

@@ -10,11 +10,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{CONFIG, FAILED, FailedAttempt, Lease, MODEL, RUNNING, Store, TrainingLog, Work};
-use super::{files, training_log};
+use super::{checksums, files, training_log};
 use crate::event::{Environment, Outcome, RunRecord};
 use crate::plan::PlannedRun;
 
-const LOG: &str = "log.txt";
+pub(super) const LOG: &str = "log.txt";
 const JOB: &str = "job.json";
 
 /// An attempt at a run. Dropped, it leaves nothing.
@@ -129,8 +129,10 @@ impl Attempt {
         files::write_record(&self.folder, &self.run.id, &record)?;
         remove_file(&self.job())?;
         self.log()?;
+        checksums::write(&self.folder)?;
         self.publish(&place)?;
         remove(&self.store.failed_folder(&self.run.id))?;
+        remove(&self.store.checkpoints(&self.run.id))?;
         Ok(())
     }
 
@@ -194,6 +196,7 @@ impl Attempt {
         log.extend(fs::read(self.folder.join(LOG)).unwrap_or_default());
         fs::write(self.folder.join(LOG), log)
             .with_context(|| self.folder.join(LOG).display().to_string())?;
+        checksums::check(place, &[MODEL, CONFIG])?;
         // A network that was never trained left nothing.
         for name in [MODEL, CONFIG]
             .into_iter()

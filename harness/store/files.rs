@@ -10,6 +10,7 @@ use polars::prelude::*;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::checksums;
 use crate::event::{Environment, Observation, Outcome, RunRecord};
 use crate::plan::{RunId, RunSpec};
 
@@ -18,6 +19,8 @@ const METRICS: &str = "metrics.json";
 const OBSERVATIONS: &str = "observations.parquet";
 const ENVIRONMENT: &str = "environment.json";
 const FAILURE: &str = "outcome.json";
+/// What a record is read from.
+pub(super) const SMALL: [&str; 4] = [SPEC, METRICS, OBSERVATIONS, ENVIRONMENT];
 
 /// `metrics.json`: the numbers at a glance.
 #[derive(Debug, Serialize, Deserialize)]
@@ -98,6 +101,10 @@ pub(super) fn read_metrics(folder: &Path) -> Result<Option<Metrics>> {
 
 /// None when the run is not done.
 pub(super) fn read_record(folder: &Path, id: &RunId) -> Result<Option<RunRecord>> {
+    if !folder.is_dir() {
+        return Ok(None);
+    }
+    checksums::check(folder, &SMALL)?;
     let Some(metrics) = read_metrics(folder)? else {
         return Ok(None);
     };

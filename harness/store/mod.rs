@@ -7,12 +7,14 @@
 //!     observations.parquet   everything it observed: run, step, on, metric, value
 //!     environment.json       where it ran
 //!     log.txt                what it said besides
+//!     SHA256SUMS             what is in the files around it, but the log
 //!     model.safetensors      its final weights, which `config.json` beside them makes a network again
 //!     training.parquet       how its training went: a row for every look at the loss
 //!     events.out.tfevents.*  the same and every observation, for TensorBoard
 //! STORE/.failed/<run id>/    the latest attempt at a run that failed: spec.yaml, job.json, outcome.json, log.txt,
 //!                            again.txt, and the last two as far as it came
 //! STORE/.running/            attempts that are being made
+//! STORE/.checkpoints/<run id>/   where its training was, for the next attempt; gone when the run is done
 //! STORE/.leases/<run id>     who makes an attempt, with a sign of life; `<run id>.*` who took over from whom
 //! ```
 //!
@@ -20,6 +22,7 @@
 //! finished run measured never changes; a run has at most one attempt at a time, whoever makes it.
 
 mod attempt;
+mod checksums;
 mod files;
 mod lease;
 mod tensorboard;
@@ -47,6 +50,7 @@ pub use training_log::TrainingLog;
 const RUNNING: &str = ".running";
 const FAILED: &str = ".failed";
 const LEASES: &str = ".leases";
+const CHECKPOINTS: &str = ".checkpoints";
 const MODEL: &str = "model.safetensors";
 const CONFIG: &str = "config.json";
 
@@ -114,9 +118,29 @@ impl Store {
         self.dir.join(FAILED).join(&id.0)
     }
 
+    /// Where a run in training saves itself. It outlives an attempt, and belongs to who holds the run's lease.
+    pub fn checkpoints(&self, id: &RunId) -> PathBuf {
+        self.dir.join(CHECKPOINTS).join(&id.0)
+    }
+
     /// The final weights of a run that is done and left some.
     pub fn weights(&self, id: &RunId) -> Option<PathBuf> {
         Some(self.folder(id).join(MODEL)).filter(|path| path.is_file())
+    }
+
+    /// What is wrong with the files of a run that is done, naming one: its numbers cannot be read as they were. Its weights
+    /// are not looked at.
+    pub fn damage(&self, id: &RunId) -> Option<String> {
+        self.record(id).err().map(|error| format!("{error:#}"))
+    }
+
+    /// The final weights of a run that is done, or none.
+    ///
+    /// # Errors
+    /// When they are not what they were.
+    pub fn intact_weights(&self, id: &RunId) -> Result<Option<PathBuf>> {
+        checksums::check(&self.folder(id), &[MODEL, CONFIG])?;
+        Ok(self.weights(id))
     }
 
     /// Whether a run is done and has everything that is asked of it.
@@ -159,6 +183,29 @@ impl Store {
         Ok(found.into_iter().flatten().collect())
     }
 
+    /// The runs that are done, in the order of their ids.
+    pub fn done(&self) -> Result<Vec<RunId>> {
+        let mut found = Vec::new();
+        let entries = match fs::read_dir(&self.dir) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(found),
+            entries => entries.with_context(|| self.dir.display().to_string())?,
+        };
+        for entry in entries {
+            let name = entry?.file_name();
+            // Whatever else lies here is not ours.
+            let is_id =
+                |name: &&str| name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+            found.extend(name.to_str().filter(is_id).map(|name| RunId(name.into())));
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// Whether a file of a run's folder holds its final weights.
+    pub fn is_weights(name: &str) -> bool {
+        name == MODEL
+    }
+
     /// The specification of a run that is done.
     pub fn spec(&self, id: &RunId) -> Result<Option<RunSpec>> {
         files::read_spec(&self.folder(id), id)
@@ -184,9 +231,11 @@ impl Store {
             .with_context(|| path.display().to_string())
     }
 
-    /// Removes what supervisors left behind that ended in the middle of an attempt.
+    /// Removes what supervisors left behind that ended in the middle of an attempt: its folder, and the checkpoints of a
+    /// run that is done.
     pub fn clear_leftovers(&self) -> Result<()> {
-        let ids: BTreeSet<RunId> = self.attempts()?.into_iter().map(|(id, _)| id).collect();
+        let mut ids: BTreeSet<RunId> = self.attempts()?.into_iter().map(|(id, _)| id).collect();
+        ids.extend(self.checkpointed().filter(|id| self.folder(id).is_dir()));
         for id in ids {
             if let Some(lease) = self.lease(&id)? {
                 self.clear(&lease, &id)?;
@@ -200,7 +249,18 @@ impl Store {
         for (_, folder) in self.attempts()?.iter().filter(|(of, _)| of == id) {
             attempt::remove(folder).with_context(|| folder.display().to_string())?;
         }
+        if self.folder(id).is_dir() {
+            let folder = self.checkpoints(id);
+            attempt::remove(&folder).with_context(|| folder.display().to_string())?;
+        }
         Ok(())
+    }
+
+    /// The runs that have checkpoints.
+    fn checkpointed(&self) -> impl Iterator<Item = RunId> {
+        let entries = fs::read_dir(self.dir.join(CHECKPOINTS)).into_iter();
+        let name = |entry: fs::DirEntry| RunId(entry.file_name().to_string_lossy().into_owned());
+        entries.flatten().flatten().map(name)
     }
 
     /// The folders of attempts, with the runs they are at.

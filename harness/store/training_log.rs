@@ -24,6 +24,8 @@ const SAVE_EVERY: Duration = Duration::from_secs(5);
 pub struct TrainingLog {
     folder: PathBuf,
     begun: Instant,
+    /// Seconds of earlier attempts that this one goes on from.
+    earlier: f64,
     events: Option<EventFile>,
     rows: Vec<Row>,
     saved: Option<Instant>,
@@ -33,7 +35,7 @@ pub struct TrainingLog {
 #[derive(Clone, Debug, Default)]
 struct Row {
     step: u64,
-    /// Since the attempt began.
+    /// Since the run began.
     seconds: f64,
     loss: Option<f64>,
     lr: f64,
@@ -50,6 +52,7 @@ impl TrainingLog {
         TrainingLog {
             folder: folder.into(),
             begun: Instant::now(),
+            earlier: 0.0,
             events: None,
             rows: Vec::new(),
             saved: None,
@@ -58,6 +61,18 @@ impl TrainingLog {
 
     /// Adds what `event` says about training. A loss that is not finite is null in the table and NaN in TensorBoard.
     pub fn hear(&mut self, event: &Event) -> Result<()> {
+        match event {
+            Event::Resumed { seconds, .. } => {
+                self.earlier = *seconds;
+                Ok(())
+            }
+            Event::Again { seconds, told } => self.hear_at(*seconds, told),
+            _ => self.hear_at(self.earlier + self.begun.elapsed().as_secs_f64(), event),
+        }
+    }
+
+    /// What was told `seconds` after the run began.
+    fn hear_at(&mut self, seconds: f64, event: &Event) -> Result<()> {
         match event {
             Event::Progress {
                 step,
@@ -71,7 +86,7 @@ impl TrainingLog {
                 self.save_when_due()?;
                 self.rows.push(Row {
                     step: *step,
-                    seconds: self.begun.elapsed().as_secs_f64(),
+                    seconds,
                     loss: *loss,
                     lr: *lr,
                     examples_per_second: *examples_per_second,

@@ -10,6 +10,7 @@ mod lines;
 mod problem;
 mod reported;
 mod sense;
+mod settings;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ pub use language::*;
 pub use lines::Lines;
 pub use problem::{Problem, Problems, nearest};
 pub use reported::{Reported, amount};
+pub use settings::{Setting, Source};
 
 /// In place of a portion of the data: training itself.
 pub const TRAINING: &str = "training";
@@ -48,6 +50,8 @@ pub struct Suite {
     pub tasks: IndexMap<String, Task>,
     /// Optimizers with their hyper-parameters.
     pub methods: IndexMap<String, MethodEntry>,
+    /// How cells are judged.
+    pub verdicts: Rule,
     /// Tables with parsed cells.
     pub tables: Vec<SuiteTable>,
     /// Tables computed from other tables.
@@ -58,6 +62,8 @@ pub struct Suite {
     pub figures: Vec<Figure>,
     /// Claims.
     pub claims: Vec<Claim>,
+    /// Every value that the file sets, with what it says about where the value comes from.
+    pub settings: Vec<Setting>,
     /// Where in the file all this stands.
     pub lines: Lines,
 }
@@ -71,8 +77,12 @@ pub struct SuiteTable {
     pub title: String,
     /// Where the reported numbers stand.
     pub place: String,
+    /// What the numbers are over seeds.
+    pub statistic: Statistic,
     /// What the reported numbers carry besides a mean, and what ours show.
     pub spread: Spread,
+    /// The table among whose verdicts its cells count that both have.
+    pub repeats: Option<String>,
     /// Seeds to run.
     pub seeds: Vec<u64>,
     /// Columns in order.
@@ -88,6 +98,8 @@ pub struct SuiteTable {
 pub struct SuiteRow {
     /// The method.
     pub method: String,
+    /// First column of the row.
+    pub title: String,
     /// Rows of one group stand together.
     pub group: Option<String>,
     /// What is reported, one entry a column; none where nothing is.
@@ -106,6 +118,15 @@ impl Suite {
             .metric
             .as_ref()
             .unwrap_or(&self.tasks[&column.task].metric)]
+    }
+}
+
+impl SuiteTable {
+    /// What is reported for `method` in `column`.
+    pub fn reported(&self, method: &str, column: &str) -> Option<&Reported> {
+        let c = self.columns.iter().position(|other| other.id() == column)?;
+        let row = self.rows.iter().find(|row| row.method == method)?;
+        row.reported.get(c)?.as_ref()
     }
 }
 
@@ -129,6 +150,11 @@ impl Column {
             Column::Correlation(column) => &column.title,
         };
         title.as_deref().unwrap_or(self.id())
+    }
+
+    /// Whether it is measured without being shown.
+    pub fn hidden(&self) -> bool {
+        matches!(self, Column::Measured(column) if column.hidden)
     }
 
     /// The spread this column prints instead of its table's.
@@ -178,6 +204,27 @@ pub fn parse(path: &Path, text: &str) -> Result<Suite, Problems> {
     let tree = yaml::parse(text).map_err(problems)?;
     let file: SuiteFile = check::read(&tree, &schema()).map_err(problems)?;
     sense::check(path, text, &tree, file).map_err(problems)
+}
+
+/// Reads another YAML file as strictly as a suite: `T`'s JSON Schema decides what is accepted. `senseless` tells what the
+/// schema cannot, as places such as `/options/0` and messages.
+pub fn read_strictly<T: schemars::JsonSchema + serde::de::DeserializeOwned>(
+    path: &Path,
+    senseless: impl FnOnce(&T) -> Vec<(String, String)>,
+) -> Result<T, Problems> {
+    let text = std::fs::read_to_string(path).map_err(|error| Problems::unreadable(path, &error))?;
+    let problems = |found: Vec<Problem>| Problems::new(path, &text, found);
+    let tree = yaml::parse(&text).map_err(problems)?;
+    let schema = serde_json::to_value(schemars::schema_for!(T)).expect("a schema is plain data");
+    let value: T = check::read(&tree, &schema).map_err(problems)?;
+    let found: Vec<Problem> = senseless(&value)
+        .into_iter()
+        .map(|(at, message)| Problem::new(tree.place(&at), message))
+        .collect();
+    match found.is_empty() {
+        true => Ok(value),
+        false => Err(problems(found)),
+    }
 }
 
 /// Where the folders that a suite names lie on this machine, by content hash.

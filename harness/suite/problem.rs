@@ -91,7 +91,7 @@ impl Problems {
 
     /// Line and column of a problem, both counted from 1, the column in characters.
     pub fn position(&self, problem: &Problem) -> (usize, usize) {
-        let before = &self.text[..problem.span.start.min(self.text.len())];
+        let before = &self.text[..self.text.floor_char_boundary(problem.span.start)];
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
         (line, column)
@@ -112,9 +112,10 @@ impl Problems {
                     Group::with_title(title).element(annotate_snippets::Origin::path(&path))
                 ]);
             }
-            let end = self.text.len();
-            let clamp =
-                |span: &Range<usize>| span.start.min(end)..span.end.max(span.start).min(end);
+            // A parser's place may lie beyond the text, or within a character.
+            let start = |at: usize| self.text.floor_char_boundary(at);
+            let end = |at: usize| self.text.ceil_char_boundary(at.min(self.text.len()));
+            let clamp = |span: &Range<usize>| start(span.start)..end(span.end.max(span.start));
             let mut snippet = Snippet::source(&self.text)
                 .path(&path)
                 .annotation(AnnotationKind::Primary.span(clamp(&problem.span)));

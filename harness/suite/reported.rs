@@ -15,10 +15,19 @@ pub struct Reported {
     pub spread: Option<f64>,
     /// What the ± is.
     pub kind: Spread,
+    /// Where the ± stands, when not beside the number.
+    pub spread_place: Option<String>,
     /// Seeds behind it, where the paper says.
     pub seeds: Option<u64>,
     /// Where it stands.
     pub place: String,
+}
+
+impl Reported {
+    /// The ± that is printed beside the number.
+    pub fn spread_beside(&self) -> Option<f64> {
+        self.spread.filter(|_| self.spread_place.is_none())
+    }
 }
 
 /// The value, decimals and ± of one printed entry, `87.97±0.12`; none for `-`, an empty cell.

@@ -28,6 +28,7 @@ use tch::{Device, Kind, Reduction, Tensor};
 use torch_ext::Autocast;
 
 use crate::models::{Network, Weights};
+use crate::share::Share;
 use harness::suite::{Input, Precision};
 use methods::VitNoiseAt;
 
@@ -120,6 +121,8 @@ pub struct Task {
     pub network: Network,
     /// The training examples.
     pub train: Arc<dyn Examples>,
+    /// The processes that share batches and evaluations with this one; none when it has all.
+    pub share: Option<Share>,
     portions: BTreeMap<String, Arc<dyn Examples>>,
     precision: Precision,
     device: Device,
@@ -142,6 +145,7 @@ impl Task {
         Self {
             network,
             train,
+            share: None,
             portions,
             precision,
             device,
@@ -168,6 +172,13 @@ impl Task {
         self.portions
             .get(name)
             .with_context(|| format!("the portion `{name}` was not opened"))
+    }
+
+    /// The portions to evaluate, by name.
+    pub fn portions(&self) -> impl Iterator<Item = (&str, &Arc<dyn Examples>)> {
+        self.portions
+            .iter()
+            .map(|(name, examples)| (name.as_str(), examples))
     }
 
     /// `batch` on the device, pixels normalised.

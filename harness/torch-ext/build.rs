@@ -6,6 +6,8 @@ fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=src/about.cpp");
     println!("cargo:rerun-if-changed=src/checkpoint.cpp");
+    println!("cargo:rerun-if-changed=src/gloo");
+    println!("cargo:rerun-if-changed=src/group.cpp");
     println!("cargo:rerun-if-changed=src/shim.cpp");
     println!("cargo:rerun-if-changed=src/kernels.cpp");
     println!("cargo:rerun-if-env-changed=LIBTORCH_CXX11_ABI");
@@ -25,6 +27,7 @@ fn main() {
         .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
         .include(root.join("include"))
         .include(root.join("include/torch/csrc/api/include"))
+        .include("src/gloo")
         .file("src/about.cpp")
         // libtorch's own thread pool is OpenMP's; without the flag the sweeps use one thread.
         .flag_if_supported("-fopenmp")
@@ -32,6 +35,7 @@ fn main() {
         .flag_if_supported("-fno-math-errno")
         .flag_if_supported("-fno-trapping-math")
         .file("src/checkpoint.cpp")
+        .file("src/group.cpp")
         .file("src/shim.cpp")
         .file("src/kernels.cpp")
         .compile("torch_ext");

@@ -1,7 +1,8 @@
 //! The program that trains: one run per process.
 //!
 //! `harness-worker run JOB.json OUT_DIR` tells [`Event`]s as JSON lines on standard output and logs on standard error.
-//! It exits with 0 whenever it told an outcome, and at once when its standard input ends: whoever started it is gone.
+//! It exits with 0 whenever it told an outcome. Asked to end by SIGTERM or SIGUSR1 while it trains, it writes a checkpoint
+//! after the update it is at and ends by that signal. It exits at once when its standard input ends: whoever started it is gone.
 
 use std::any::Any;
 use std::fs::File;
@@ -53,9 +54,30 @@ enum Command {
         /// Threads to compute with
         #[arg(long, default_value_t = 1)]
         threads: usize,
+        /// Time a step of this one method that so many processes share, beside one that is not shared
+        #[arg(long, value_parser = clap::value_parser!(u64).range(2..=64))]
+        processes: Option<u64>,
         /// Print JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Time a step that several processes share; started by `bench --processes`
+    #[command(hide = true)]
+    Share {
+        /// The network
+        network: bench::Network,
+        /// The method
+        method: String,
+        #[command(flatten)]
+        size: bench::Size,
+        /// Rounds
+        #[arg(long)]
+        rounds: usize,
+        /// Threads to compute with
+        #[arg(long)]
+        threads: usize,
+        #[command(flatten)]
+        place: bench::share::Place,
     },
     /// Make three steps and print the largest resident memory in bytes
     #[command(hide = true)]
@@ -110,9 +132,21 @@ fn main() -> ExitCode {
             method,
             rounds,
             threads,
+            processes,
             json,
         } => {
             torch_ext::set_threads(threads, 1);
+            if let Some(processes) = processes {
+                return ended(scaling(
+                    network,
+                    size,
+                    &method,
+                    rounds,
+                    processes as usize,
+                    threads,
+                    json,
+                ));
+            }
             bench::table(network, size, &method, rounds).and_then(|table| {
                 if json {
                     println!("{}", serde_json::to_string_pretty(&table)?);
@@ -128,12 +162,52 @@ fn main() -> ExitCode {
                 .and_then(|timed| Ok(println!("{}", serde_json::to_string(&timed)?)))
         }
         Command::Count => count(),
+        Command::Share {
+            network,
+            method,
+            size,
+            rounds,
+            threads,
+            place,
+        } => {
+            torch_ext::set_threads(threads, 1);
+            bench::share::measure(network, size, &method, rounds, &place).map(drop)
+        }
         Command::Peak {
             network,
             method,
             size,
         } => bench::peak(network, size, &method).map(|bytes| println!("{bytes}")),
     };
+    ended(result)
+}
+
+/// Prints what sharing a step gains, for every method asked for.
+fn scaling(
+    network: bench::Network,
+    size: bench::Size,
+    methods: &[String],
+    rounds: usize,
+    processes: usize,
+    threads: usize,
+    json: bool,
+) -> Result<()> {
+    anyhow::ensure!(!methods.is_empty(), "--processes needs a --method");
+    let mut all = Vec::new();
+    for method in methods {
+        let measured = bench::share::scaling(network, size, method, rounds, processes, threads)?;
+        if !json {
+            print!("{measured}");
+        }
+        all.push(measured);
+    }
+    if json {
+        println!("{}", serde_json::to_string_pretty(&all)?);
+    }
+    Ok(())
+}
+
+fn ended(result: Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -166,13 +240,16 @@ fn run(job: &Path, out: &Path) -> Result<()> {
             told = write(&mut events, &event);
         }
     };
+    let signals = train::Signals::take().context("signals")?;
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let text = std::fs::read_to_string(job).with_context(|| job.display().to_string())?;
         let job: Job = serde_json::from_str(&text).with_context(|| job.display().to_string())?;
-        train::train(&job, out, &mut tell)
+        train::train(&job, out, &signals, &mut tell)
     }));
     let outcome = match outcome {
-        Ok(Ok(outcome)) => outcome,
+        Ok(Ok(Some(outcome))) => outcome,
+        // Whoever asked it to end hears no outcome, and sees by which signal it ended.
+        Ok(Ok(None)) => return signals.end().context("ending by a signal"),
         Ok(Err(error)) => failure(&format!("{error:#}")),
         Err(panic) => failure(panic_message(panic.as_ref())),
     };

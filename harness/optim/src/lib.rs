@@ -59,7 +59,7 @@ pub use sam::Sam;
 #[cfg(feature = "torch")]
 pub use step::{Numbers, Record, Step, Tensors};
 #[cfg(feature = "torch")]
-pub use task::{Accumulated, Output, Pass, Share, Task};
+pub use task::{Accumulated, Output, Pass, Rows, Share, Task};
 pub use tram::{TramTheta0, TramThetaPrev, TramX};
 pub use tram_fisher::{FisherPasses, TramFisher};
 pub use trpo::Trpo;

@@ -7,7 +7,7 @@ use crate::{
 
 macro_rules! methods {
     ($($variant:ident($knobs:ty) = $name:literal: $forward:literal / $backward:literal,
-        $domain:literal, $distance:literal, $summary:literal;)*) => {
+        $file:literal, $origin:literal, $domain:literal, $distance:literal, $summary:literal;)*) => {
         /// A method with its knobs. One update of a base optimizer performs what it decides.
         #[derive(Clone, PartialEq, Debug)]
         #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema))]
@@ -39,6 +39,16 @@ macro_rules! methods {
                 match self { $(Self::$variant(_) => $summary),* }
             }
 
+            /// The file that implements it, beside this one.
+            pub fn file(&self) -> &'static str {
+                match self { $(Self::$variant(_) => $file),* }
+            }
+
+            /// Where it was published.
+            pub fn origin(&self) -> &'static str {
+                match self { $(Self::$variant(_) => $origin),* }
+            }
+
             /// Where the trust region lies: `parameters`, `outputs`, both or none.
             pub fn domain(&self) -> &'static str {
                 match self { $(Self::$variant(_) => $domain),* }
@@ -62,38 +72,52 @@ macro_rules! methods {
 }
 
 methods! {
-    Base(NoKnobs) = "base": 1 / 1, "none", "none", "The base optimizer alone.";
-    Sam(Sam) = "sam": 2 / 2, "parameters", "||eps|| <= rho",
+    Base(NoKnobs) = "base": 1 / 1, "base.rs", "TRAM paper, Section B.1",
+        "none", "none", "The base optimizer alone.";
+    Sam(Sam) = "sam": 2 / 2, "sam.rs", "Foret et al. (2021)",
+        "parameters", "||eps|| <= rho",
         "SAM: the gradient at the worst point of a ball around the weights.";
-    Asam(Asam) = "asam": 2 / 2, "parameters", "||eps / |theta||| <= rho",
+    Asam(Asam) = "asam": 2 / 2, "asam.rs", "Kwon et al. (2021); TRAM paper, equation 2",
+        "parameters", "||eps / |theta||| <= rho",
         "ASAM: SAM in a ball that scales with each weight.";
-    Fsam(Fsam) = "fsam": 2 / 2, "parameters", "eps' F eps <= gamma^2",
+    Fsam(Fsam) = "fsam": 2 / 2, "fsam.rs", "Kim et al. (2022); TRAM paper, equation 8",
+        "parameters", "eps' F eps <= gamma^2",
         "Fisher SAM: SAM in an ellipsoid given by the Fisher information.";
-    Trpo(Trpo) = "trpo": 2 / 1, "outputs", "KL(p(x; theta_{t-1}) || p(x; theta_t))",
+    Trpo(Trpo) = "trpo": 2 / 1, "trpo.rs", "Schulman et al. (2015), as a penalty; TRAM paper, equation 4",
+        "outputs", "KL(p(x; theta_{t-1}) || p(x; theta_t))",
         "TRPO: a penalty on moving away from the previous iterate's predictions.";
-    R3f(R3f) = "r3f": 2 / 1, "outputs", "KL(p(x + z; theta) || p(x; theta))",
+    R3f(R3f) = "r3f": 2 / 1, "r3f.rs", "Aghajanyan et al. (2021); TRAM paper, equation 5",
+        "outputs", "KL(p(x + z; theta) || p(x; theta))",
         "R3F: a penalty on predictions that change with noise on the input.";
-    Mesa(Mesa) = "mesa": 2 / 1, "outputs", "KL(p(x; theta_ema) || p(x; theta_t))",
+    Mesa(Mesa) = "mesa": 2 / 1, "mesa.rs", "Du et al. (2022)",
+        "outputs", "KL(p(x; theta_ema) || p(x; theta_t))",
         "MESA: a penalty on moving away from the averaged weights' predictions.";
-    AsamTrpo(AsamTrpo) = "asam_trpo": 3 / 2, "parameters and outputs",
+    AsamTrpo(AsamTrpo) = "asam_trpo": 3 / 2, "combined.rs", "TRAM paper, Table 11",
+        "parameters and outputs",
         "||eps / |theta||| <= rho; KL(p(x; theta_{t-1}) || p(x; theta_t))",
         "ASAM on TRPO's penalised objective, in both passes.";
-    AsamR3f(AsamR3f) = "asam_r3f": 4 / 2, "parameters and outputs",
+    AsamR3f(AsamR3f) = "asam_r3f": 4 / 2, "combined.rs", "TRAM paper, Table 11",
+        "parameters and outputs",
         "||eps / |theta||| <= rho; KL(p(x + z; theta) || p(x; theta))",
         "ASAM on R3F's penalised objective, in both passes.";
-    AsamMesa(AsamMesa) = "asam_mesa": 3 / 2, "parameters and outputs",
+    AsamMesa(AsamMesa) = "asam_mesa": 3 / 2, "combined.rs", "TRAM paper, Table 11",
+        "parameters and outputs",
         "||eps / |theta||| <= rho; KL(p(x; theta_ema) || p(x; theta_t))",
         "ASAM on MESA's penalised objective, in both passes.";
-    TramThetaPrev(TramThetaPrev) = "tram_theta_prev": 3 / 2, "parameters and outputs",
+    TramThetaPrev(TramThetaPrev) = "tram_theta_prev": 3 / 2, "tram.rs", "TRAM paper, algorithm 1",
+        "parameters and outputs",
         "||eps / |theta||| <= KL(p(x; theta_{t-1}) || p(x; theta_t))",
         "TRAM-theta_{t-1}: ASAM whose radius is the distance from the previous iterate's predictions.";
-    TramTheta0(TramTheta0) = "tram_theta_0": 3 / 2, "parameters and outputs",
+    TramTheta0(TramTheta0) = "tram_theta_0": 3 / 2, "tram.rs", "TRAM paper, algorithm 1",
+        "parameters and outputs",
         "||eps / |theta||| <= KL(p(x; theta_0) || p(x; theta_t))",
         "TRAM-theta_0: ASAM whose radius is the distance from the initial weights' predictions.";
-    TramX(TramX) = "tram_x": 3 / 2, "parameters and outputs",
+    TramX(TramX) = "tram_x": 3 / 2, "tram.rs", "TRAM paper, algorithm 1",
+        "parameters and outputs",
         "||eps / |theta||| <= KL(p(x + z; theta_t) || p(x; theta_t))",
         "TRAM-x: ASAM whose radius is the distance between predictions on noised and clean input.";
-    TramFisher(TramFisher) = "tram_fisher": 3 / 3, "parameters and outputs", "eps' F(x + z) eps <= gamma^2",
+    TramFisher(TramFisher) = "tram_fisher": 3 / 3, "tram_fisher.rs", "TRAM paper, algorithm 2",
+        "parameters and outputs", "eps' F(x + z) eps <= gamma^2",
         "TRAM-Fisher: Fisher SAM with the information taken on noised input.";
 }
 

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use tch::{Device, Kind, Tensor};
 use torch_ext::Generator;
 
-use crate::{InputNoise, NoiseKind};
+use crate::{InputNoise, NoiseKind, Rows};
 
 /// Where noise comes from. The default draws from a generator of its own; tests bring theirs.
 pub trait NoiseSource {
@@ -142,6 +142,7 @@ pub struct Noise<'a> {
     pub(crate) update: u64,
     pub(crate) micro_batch: usize,
     pub(crate) example: Option<i64>,
+    pub(crate) rows: Option<Rows>,
     pub(crate) calls: Cell<usize>,
 }
 
@@ -209,7 +210,7 @@ impl Noise<'_> {
             Kind::Double => Kind::Double,
             _ => Kind::Float,
         };
-        let draw_of = Draw {
+        let mut draw_of = Draw {
             update: self.update,
             draw,
             micro_batch: self.micro_batch,
@@ -220,7 +221,18 @@ impl Noise<'_> {
             kind,
             device: embedding.device(),
         };
-        let z = self.source.borrow_mut().draw(&draw_of) * knobs.sigma;
+        // Noise is that of the whole micro-batch, however many processes share it.
+        let rows = self.rows.filter(|_| self.example.is_none());
+        match (self.rows, draw_of.example) {
+            (Some(rows), Some(example)) => draw_of.example = Some(rows.first + example),
+            (Some(rows), None) => draw_of.shape[0] = rows.of,
+            (None, _) => {}
+        }
+        let mut z = self.source.borrow_mut().draw(&draw_of);
+        if let Some(rows) = rows {
+            z = z.narrow(0, rows.first, embedding.size()[0]);
+        }
+        let z = z * knobs.sigma;
         if self.example.is_none() {
             let (micro_batch, tensor) = (self.micro_batch, z.shallow_clone());
             self.store.drawn.borrow_mut().push(Kept {

@@ -1,8 +1,9 @@
 //! The optimizer: one method over one base optimizer, on one set of parameters.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, rc::Rc};
 
 use tch::{Kind, Tensor, no_grad_guard};
+use torch_ext::Group;
 
 use crate::{
     Base, Error, InputNoise, Length, Method, NoiseSource, PrevSnapshot, Record, Schedule, Step,
@@ -67,6 +68,7 @@ pub struct Optimizer {
     pub(crate) stored: Option<Tensor>,
     stored_views: Vec<Tensor>,
     source: RefCell<Box<dyn NoiseSource>>,
+    group: Option<Rc<Group>>,
     pub(crate) updates: u64,
 }
 
@@ -119,6 +121,7 @@ impl Optimizer {
             stored: None,
             stored_views: Vec::new(),
             source: RefCell::new(source),
+            group: None,
             updates: 0,
             method,
             options,
@@ -126,6 +129,28 @@ impl Optimizer {
         };
         optimizer.remember_start();
         Ok(optimizer)
+    }
+
+    /// Shares every batch with the other processes of `group`, which have made the same optimizer. They start from the
+    /// parameters of the process with rank 0, and then make the same updates, those of the whole batch: gradients,
+    /// Fisher information, losses and distances are summed over the group, so that the [`Share`](crate::Share)s of all
+    /// processes sum to one.
+    ///
+    /// Every process evaluates at least one example in every micro-batch; one with nothing to add takes any example at
+    /// share 0. Call it before the first update, or when all have loaded the same state.
+    ///
+    /// # Errors
+    /// When a process is gone, here and in every later step.
+    pub fn join(&mut self, group: Rc<Group>) -> Result<(), Error> {
+        let no_grad = no_grad_guard();
+        group.broadcast(&mut self.weights.theta, 0)?;
+        drop(no_grad);
+        // One that goes on from a saved state has its memory from there.
+        if self.updates == 0 {
+            self.remember_start();
+        }
+        self.group = Some(group);
+        Ok(())
     }
 
     /// One update: the method's passes over the task's batch, then the base optimizer's update.
@@ -150,6 +175,7 @@ impl Optimizer {
             noise_knobs: input_noise(&self.method),
             source: &self.source,
             store: &store,
+            group: self.group.as_deref(),
             record: self.options.record,
             step: Step::new(t, lr),
             targets: Vec::new(),

@@ -14,9 +14,16 @@ impl Optimizer {
     ///
     /// Frozen parameters are not part of it.
     pub fn state(&self) -> Result<BTreeMap<String, Tensor>, Error> {
+        let views = self.state_views()?.into_iter();
+        Ok(views.map(|(name, view)| (name, view.copy())).collect())
+    }
+
+    /// The same tensors without a copy: they share memory with the optimizer and hold until its next step. For a writer
+    /// that takes them one after another, so that saving needs no second state in memory.
+    pub fn state_views(&self) -> Result<BTreeMap<String, Tensor>, Error> {
         let mut state = BTreeMap::new();
         let mut put = |prefix: &str, flat: &Tensor| {
-            for (name, tensor) in self.weights.split(flat, false) {
+            for (name, tensor) in self.weights.split_views(flat) {
                 state.insert(format!("{prefix}.{name}"), tensor);
             }
         };

@@ -56,6 +56,18 @@ pub struct Share {
     pub loss: f64,
     /// Its share of the examples, which weighs distances.
     pub examples: f64,
+    /// Which of its examples this process evaluates, where a group shares it ([`Optimizer::join`](crate::Optimizer::join));
+    /// none: all of them.
+    pub rows: Option<Rows>,
+}
+
+/// Some neighbouring examples of a micro-batch. `loss` and `examples` of a [`Share`] are those of these rows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rows {
+    /// The first one's number.
+    pub first: i64,
+    /// How many examples the micro-batch has in all.
+    pub of: i64,
 }
 
 impl Share {
@@ -63,6 +75,7 @@ impl Share {
     pub const WHOLE: Self = Self {
         loss: 1.0,
         examples: 1.0,
+        rows: None,
     };
 
     /// `n` micro-batches of one size.
@@ -70,7 +83,8 @@ impl Share {
         vec![
             Self {
                 loss: 1.0 / n as f64,
-                examples: 1.0 / n as f64
+                examples: 1.0 / n as f64,
+                rows: None,
             };
             n
         ]

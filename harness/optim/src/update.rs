@@ -5,8 +5,8 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
 };
 
-use tch::{Tensor, no_grad_guard};
-use torch_ext::Autocast;
+use tch::{Kind, Tensor, no_grad_guard};
+use torch_ext::{Autocast, Group};
 
 use crate::{
     Divergence, Error, InputNoise, Noise, NoiseSource, Pass, Restore, Share, TargetMode, Task,
@@ -26,6 +26,8 @@ pub(crate) struct Update<'a> {
     pub(crate) noise_knobs: Option<&'a InputNoise>,
     pub(crate) source: &'a RefCell<Box<dyn NoiseSource>>,
     pub(crate) store: &'a Store,
+    /// The processes that share the batch, if there are several.
+    pub(crate) group: Option<&'a Group>,
     pub(crate) record: Record,
     pub(crate) step: Step,
     /// Target logits per micro-batch and draw, for the second pass of a combination.
@@ -199,7 +201,12 @@ impl Update<'_> {
             });
         }
         self.w.note_reached();
-        Ok(found.expect("checked: at least one micro-batch"))
+        let mut found = found.expect("checked: at least one micro-batch");
+        if let Some(group) = self.group {
+            group.sum(&mut self.w.grad)?;
+            found.sum(group)?;
+        }
+        Ok(found)
     }
 
     /// Target logits, one per draw.
@@ -284,6 +291,9 @@ impl Update<'_> {
             }
         }
         self.w.note_reached();
+        if let Some(group) = self.group {
+            group.sum(&mut f)?;
+        }
         self.w.grad.copy_(&g);
         Ok(Information::Apart(f))
     }
@@ -389,6 +399,7 @@ fn pass<'a>(
     // If the caller has autocast around the whole update, its casts of the parameters are stale.
     Autocast::forget_casts();
     let noise = Noise {
+        rows: update.shares[micro_batch].rows,
         mode,
         knobs: update.noise_knobs,
         source: update.source,
@@ -433,6 +444,26 @@ fn distances(
 }
 
 impl Found {
+    /// Everybody's sum, in one exchange.
+    fn sum(&mut self, group: &Group) -> Result<(), Error> {
+        let present = [
+            Some(&self.loss),
+            Some(&self.objective),
+            self.distance.as_ref(),
+        ];
+        let present = present.into_iter().flatten();
+        let mut all = Tensor::stack(
+            &present.map(|x| x.to_kind(Kind::Double)).collect::<Vec<_>>(),
+            0,
+        );
+        group.sum(&mut all)?;
+        let sum = |i, like: &Tensor| all.get(i).to_kind(like.kind());
+        let distance = self.distance.as_ref().map(|distance| sum(2, distance));
+        (self.loss, self.objective) = (sum(0, &self.loss), sum(1, &self.objective));
+        self.distance = distance;
+        Ok(())
+    }
+
     fn plus(self, other: Self) -> Self {
         Self {
             loss: self.loss + other.loss,

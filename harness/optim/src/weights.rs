@@ -198,6 +198,16 @@ impl Weights {
             .collect()
     }
 
+    /// The parts of a flat tensor by name, sharing its memory.
+    pub(crate) fn split_views(&self, flat: &Tensor) -> BTreeMap<String, Tensor> {
+        let view = |part: &Part| {
+            flat.narrow(0, part.start, part.len)
+                .view(part.shape.as_slice())
+        };
+        let parts = self.parts.iter();
+        parts.map(|part| (part.name.clone(), view(part))).collect()
+    }
+
     /// The flat tensor made of parts by name; the inverse of [`Self::split`].
     pub(crate) fn join(
         &self,

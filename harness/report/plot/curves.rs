@@ -1,4 +1,4 @@
-//! A quantity over training, one line per method, mean over seeds.
+//! A quantity over training, one line per method: the mean over seeds, in a band of their standard deviation.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,12 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
 
 use super::{
-    FAINT, PALETTE, SIZE, SOFT, TEXT, clip, dash, picture, range, tick_decimals, width, write,
+    FAINT, PALETTE, Picture, SIZE, SOFT, TEXT, clip, dash, picture, range, tick_decimals, width,
+    write,
 };
 use crate::event::RunRecord;
 use crate::plan::{RunId, run_spec};
+use crate::stats::Estimate;
 use crate::suite::{Column, Curves, Suite};
 
 const PLOT: (i32, i32) = (640, 380);
@@ -21,13 +23,15 @@ const POINTS: usize = 200;
 struct Curve {
     method: String,
     points: Vec<(f64, f64)>,
+    /// Standard deviation over the seeds at each point; 0 of a single one.
+    spreads: Vec<f64>,
 }
 
 pub(super) fn draw(
     suite: &Suite,
     drawing: &Curves,
     records: &BTreeMap<RunId, RunRecord>,
-) -> Result<String, String> {
+) -> Result<Picture, String> {
     let curves: Vec<Curve> = suite
         .methods
         .keys()
@@ -74,6 +78,23 @@ pub(super) fn draw(
             .axis_style(SOFT)
             .draw()?;
         for (i, curve) in curves.iter().enumerate() {
+            let up = curve
+                .points
+                .iter()
+                .zip(&curve.spreads)
+                .map(|((x, y), sd)| (*x, y + sd));
+            let down = curve
+                .points
+                .iter()
+                .zip(&curve.spreads)
+                .rev()
+                .map(|((x, y), sd)| (*x, y - sd));
+            let band: Vec<(f64, f64)> = up.chain(down).map(|(x, y)| (x, y.clamp(y0, y1))).collect();
+            if curve.spreads.iter().any(|sd| *sd > 0.0) {
+                chart.draw_series([Polygon::new(band, PALETTE[i % PALETTE.len()].mix(0.13))])?;
+            }
+        }
+        for (i, curve) in curves.iter().enumerate() {
             let style = PALETTE[i % PALETTE.len()].stroke_width(2);
             let y = TOP + 16 + 20 * i as i32;
             let key = vec![(PLOT.0 + 4, y), (PLOT.0 + 26, y)];
@@ -106,7 +127,7 @@ fn curve(
     method: &str,
     records: &BTreeMap<RunId, RunRecord>,
 ) -> Option<Curve> {
-    let mut sums: BTreeMap<u64, (f64, usize)> = BTreeMap::new();
+    let mut sums: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
     for run in runs(suite, &drawing.task, method) {
         let observations = records
             .get(&run)
@@ -115,26 +136,28 @@ fn curve(
             .iter()
             .filter(|seen| seen.metric == drawing.metric && seen.on == drawing.on);
         for seen in wanted.filter(|seen| seen.value.is_finite()) {
-            let (sum, count) = sums.entry(seen.step).or_default();
-            *sum += seen.value;
-            *count += 1;
+            sums.entry(seen.step).or_default().push(seen.value);
         }
     }
-    let all: Vec<(f64, f64)> = sums
+    let all: Vec<(f64, f64, f64)> = sums
         .into_iter()
-        .map(|(step, (sum, count))| (step as f64, sum / count as f64))
+        .filter_map(|(step, values)| {
+            let estimate = Estimate::of(&values)?;
+            Some((step as f64, estimate.mean, estimate.sd.unwrap_or(0.0)))
+        })
         .collect();
     let size = all.len().div_ceil(POINTS).max(1);
-    let mean = |chunk: &[(f64, f64)]| {
-        let n = chunk.len() as f64;
-        (
-            chunk.iter().map(|point| point.0).sum::<f64>() / n,
-            chunk.iter().map(|point| point.1).sum::<f64>() / n,
-        )
+    let mean = |chunk: &[(f64, f64, f64)], of: fn(&(f64, f64, f64)) -> f64| {
+        chunk.iter().map(of).sum::<f64>() / chunk.len() as f64
     };
+    let point = |chunk| (mean(chunk, |point| point.0), mean(chunk, |point| point.1));
     (!all.is_empty()).then(|| Curve {
         method: method.to_string(),
-        points: all.chunks(size).map(mean).collect(),
+        points: all.chunks(size).map(point).collect(),
+        spreads: all
+            .chunks(size)
+            .map(|chunk| mean(chunk, |point| point.2))
+            .collect(),
     })
 }
 

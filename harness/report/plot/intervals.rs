@@ -4,8 +4,8 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
 
 use super::{
-    Area, FAINT, Fallible, OURS, PAPER, SIZE, SOFT, TEXT, clip, picture, range, tick_decimals,
-    width, write,
+    Area, FAINT, Fallible, OURS, PAPER, Picture, SIZE, SOFT, TEXT, clip, picture, range,
+    tick_decimals, width, write,
 };
 use crate::report::{Comparison, Shown};
 use crate::suite::{Intervals, Spread};
@@ -20,7 +20,7 @@ const ACROSS: usize = 3;
 /// A mean with the half-width of its interval.
 type Point = (f64, Option<f64>);
 
-pub(super) fn draw(table: &Comparison, drawing: &Intervals) -> Result<String, String> {
+pub(super) fn draw(table: &Comparison, drawing: &Intervals) -> Result<Picture, String> {
     let wanted =
         |id: &str| drawing.columns.is_empty() || drawing.columns.iter().any(|column| column == id);
     let columns: Vec<usize> = (0..table.columns.len())
@@ -82,7 +82,7 @@ fn ours(cell: &Shown, spread: Spread) -> Option<Point> {
 fn paper(cell: &Shown) -> Option<Point> {
     cell.reported
         .as_ref()
-        .map(|reported| (reported.value, reported.spread))
+        .map(|reported| (reported.value, reported.spread_beside()))
 }
 
 fn legend(root: &Area, table: &Comparison, columns: &[usize], label: i32) -> Fallible {

@@ -1,7 +1,10 @@
-//! Figures as SVG, the only user of plotters. Colours are those of Okabe and Ito (2008), which stay apart for
+//! Figures as SVG and PNG, the only user of plotters. Colours are those of Okabe and Ito (2008), which stay apart for
 //! colour-blind readers; shape and line style tell the same difference once more.
 
+mod canvas;
+mod cost;
 mod curves;
+mod differences;
 mod intervals;
 mod scatter;
 
@@ -11,6 +14,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use self::canvas::Canvas;
 use super::{Comparison, Drawn};
 use crate::event::RunRecord;
 use crate::plan::RunId;
@@ -29,7 +33,7 @@ pub fn draw(
             .find(|table| table.id == id)
             .ok_or_else(|| format!("no table {id}"))
     };
-    let svg = match &figure.draw {
+    let picture = match &figure.draw {
         Drawing::Intervals(drawing) => {
             table(&drawing.table).and_then(|table| intervals::draw(table, drawing))
         }
@@ -38,6 +42,41 @@ pub fn draw(
         }
         Drawing::Curves(drawing) => curves::draw(suite, drawing, records),
     };
+    drawn(
+        &figure.id,
+        figure.title.clone(),
+        figure.place.clone(),
+        picture,
+    )
+}
+
+/// The forest plot of every table with a number to compare, as `TABLE-differences`.
+pub fn differences(tables: &[Comparison]) -> Vec<Drawn> {
+    let plot = |table: &Comparison| {
+        let picture = differences::draw(table)?;
+        let title = format!("{}: ours minus the paper's", table.title);
+        let id = format!("{}-differences", table.id);
+        Some(drawn(&id, title, None, picture))
+    };
+    tables.iter().filter_map(plot).collect()
+}
+
+/// Cost against quality of every table of which methods have run, as `TABLE-cost`.
+pub fn costs(tables: &[Comparison], records: &BTreeMap<RunId, RunRecord>) -> Vec<Drawn> {
+    let plot = |table: &Comparison| {
+        let picture = cost::draw(table, records)?;
+        let title = format!("{}: cost against quality", table.title);
+        Some(drawn(&format!("{}-cost", table.id), title, None, picture))
+    };
+    tables.iter().filter_map(plot).collect()
+}
+
+fn drawn(
+    id: &str,
+    title: String,
+    place: Option<String>,
+    picture: Result<Picture, String>,
+) -> Drawn {
     let letters = |c: char| {
         if c.is_ascii_alphanumeric() || c == '-' {
             c
@@ -45,16 +84,20 @@ pub fn draw(
             '_'
         }
     };
-    let file = figure.id.chars().map(letters).collect();
+    let (svg, png) = match picture {
+        Ok(picture) => (Ok(picture.svg), Some(picture.png)),
+        Err(why) => (Err(why), None),
+    };
     Drawn {
-        file,
-        title: figure.title.clone(),
-        place: figure.place.clone(),
+        file: id.chars().map(letters).collect(),
+        title,
+        place,
         svg,
+        png,
     }
 }
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Area<'a> = DrawingArea<Canvas<'a>, Shift>;
 type Fallible = Result<(), Box<dyn std::error::Error>>;
 
 const TEXT: RGBColor = RGBColor(27, 31, 36);
@@ -74,15 +117,24 @@ const PALETTE: [RGBColor; 7] = [
 /// Of plotters, whose SVG divides it by 1.24: these are 13 pixels.
 const SIZE: f64 = 16.0;
 
+/// A figure in both formats.
+pub(super) struct Picture {
+    /// The text of the SVG.
+    pub svg: String,
+    /// The bytes of the PNG, at twice the size.
+    pub png: Vec<u8>,
+}
+
 /// A white picture of this size, filled by `paint`.
 fn picture(
     width: u32,
     height: u32,
     paint: impl FnOnce(&Area) -> Fallible,
-) -> Result<String, String> {
-    let mut svg = String::new();
+) -> Result<Picture, String> {
+    let size = (width, height);
+    let (mut svg, mut pixels) = (String::new(), canvas::pixels(size));
     {
-        let root = SVGBackend::with_string(&mut svg, (width, height)).into_drawing_area();
+        let root = Canvas::new(&mut svg, &mut pixels, size).into_drawing_area();
         let painted = root
             .fill(&WHITE)
             .map_err(Into::into)
@@ -91,7 +143,8 @@ fn picture(
             .and_then(|()| Ok(root.present()?))
             .map_err(|error| error.to_string())?;
     }
-    Ok(svg)
+    let png = canvas::encode(&pixels, size).map_err(|error| error.to_string())?;
+    Ok(Picture { svg, png })
 }
 
 /// Text in pixels of the whole picture.
@@ -111,9 +164,9 @@ fn write(
     Ok(area.draw(&Text::new(text, at, style))?)
 }
 
-/// About how wide a text is, in pixels; without the reader's fonts nobody knows better.
+/// How wide a text is, in pixels, in the font of the PNG; that of a reader's SVG is seldom wider.
 fn width(text: &str, size: f64) -> i32 {
-    (text.chars().count() as f64 * size / 1.24 * 0.56).ceil() as i32
+    canvas::width(text, size).ceil() as i32
 }
 
 /// A text no longer than so many letters.

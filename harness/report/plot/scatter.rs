@@ -4,8 +4,8 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
 
 use super::{
-    Area, FAINT, Fallible, PALETTE, SIZE, SOFT, TEXT, clip, picture, range, tick_decimals, width,
-    write,
+    Area, FAINT, Fallible, PALETTE, Picture, SIZE, SOFT, TEXT, clip, picture, range, tick_decimals,
+    width, write,
 };
 use crate::judge::p_text;
 use crate::report::{Comparison, Shown};
@@ -22,7 +22,7 @@ struct Point {
     at: (f64, f64),
 }
 
-pub(super) fn draw(table: &Comparison, drawing: &Scatter) -> Result<String, String> {
+pub(super) fn draw(table: &Comparison, drawing: &Scatter) -> Result<Picture, String> {
     let paper = points(table, drawing, |cell| {
         cell.reported.as_ref().map(|reported| reported.value)
     });

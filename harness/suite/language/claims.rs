@@ -112,7 +112,7 @@ pub enum Samples {
     Columns,
 }
 
-/// A method is the best or the worst, in every named column.
+/// A method is the best or the worst, in every named column or in some.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Extreme {
@@ -128,6 +128,10 @@ pub struct Extreme {
     /// Among these methods; all rows of the table when left out.
     #[serde(default)]
     pub among: Vec<String>,
+    /// In at least so many of the columns; in every one when left out.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub at_least: Option<u64>,
 }
 
 /// Best or worst.
@@ -177,6 +181,10 @@ pub struct Correlates {
     /// Every correlation is at most this.
     #[serde(default)]
     pub at_most: Option<f64>,
+    /// The two-sided p of every correlation is below this.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub p_below: Option<f64>,
 }
 
 /// `method` minus `from`, in every named column, lies in a range.

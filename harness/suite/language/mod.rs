@@ -10,6 +10,7 @@ mod models;
 mod tables;
 mod task;
 mod training;
+mod verdicts;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -22,6 +23,7 @@ pub use models::*;
 pub use tables::*;
 pub use task::*;
 pub use training::*;
+pub use verdicts::*;
 
 /// One experiment family of a paper: what to train, on what, and every number the paper prints about it.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -46,6 +48,9 @@ pub struct SuiteFile {
     /// One run per seed for every cell; all randomness of a run derives from its seed.
     #[schemars(length(min = 1))]
     pub seeds: Vec<u64>,
+    /// How cells are judged; the defaults when left out.
+    #[serde(default)]
+    pub verdicts: Rule,
     /// The tables, cell by cell.
     #[schemars(length(min = 1))]
     pub tables: Vec<Table>,
@@ -78,4 +83,13 @@ pub struct Citation {
     /// arXiv number with version, `2310.03646v2`.
     #[serde(default)]
     pub arxiv: Option<String>,
+    /// Its published code, or that there is none.
+    #[serde(default)]
+    pub code: Option<String>,
+    /// The hardware it states, and where.
+    #[serde(default)]
+    pub hardware: Option<String>,
+    /// The software versions it states, or that it states none.
+    #[serde(default)]
+    pub software: Option<String>,
 }

@@ -14,9 +14,19 @@ pub struct Table {
     pub title: String,
     /// Where the reported numbers stand, `Table 3`.
     pub place: String,
+    /// What the numbers are over seeds.
+    #[serde(default)]
+    pub statistic: Statistic,
     /// What the reported numbers carry besides a mean.
     #[serde(default)]
     pub spread: Spread,
+    /// A table of this file where the paper prints the spread of these numbers: cells of the same method and column.
+    #[serde(default)]
+    pub spread_from: Option<String>,
+    /// A table of this file that prints some of the same cells, those of the same method and column: among the verdicts
+    /// they count there.
+    #[serde(default)]
+    pub repeats: Option<String>,
     /// Seeds behind each reported number.
     #[serde(default)]
     #[schemars(range(min = 1))]
@@ -33,6 +43,17 @@ pub struct Table {
     /// The methods that the paper prints as the best of a column, in bold, by the column's id.
     #[serde(default)]
     pub bold: IndexMap<String, Vec<String>>,
+}
+
+/// What a number is over seeds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Statistic {
+    /// Their mean.
+    #[default]
+    Mean,
+    /// Their standard deviation.
+    Sd,
 }
 
 /// The kind of a printed ±.
@@ -83,6 +104,10 @@ pub struct MeasuredColumn {
     /// Overrides the table's.
     #[serde(default)]
     pub spread: Option<Spread>,
+    /// Whether it is only measured, for other columns to be derived from: rows have no entry for it, and no report
+    /// shows it.
+    #[serde(default)]
+    pub hidden: bool,
 }
 
 /// The arithmetic mean of other columns of the table.
@@ -149,10 +174,13 @@ pub struct CorrelationOver {
 pub struct Row {
     /// A method of this file.
     pub method: String,
+    /// First column of the row; the method when left out.
+    #[serde(default)]
+    pub title: Option<String>,
     /// Rows of one group stand together.
     #[serde(default)]
     pub group: Option<String>,
-    /// What is printed, one entry a column, between blanks: `87.97±0.12 92.85±0.31`; `-` for an empty cell.
+    /// What is printed, one entry a column that is not hidden, between blanks: `87.97±0.12 92.85±0.31`; `-` for an empty cell.
     #[serde(default)]
     pub reported: Option<String>,
 }

@@ -29,6 +29,64 @@ pub struct Task {
     pub training: String,
     /// The metric of this file that columns show unless they name another.
     pub metric: String,
+    /// How large the paper says the portions are; shown beside what is counted.
+    #[serde(default)]
+    pub sizes: Option<Sizes>,
+    /// How large its runs are, from which `harness plan` works out their cost before any has run.
+    #[serde(default)]
+    pub scale: Option<Scale>,
+}
+
+/// How large the runs of a task are.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Scale {
+    /// Parameters of the network.
+    #[schemars(range(min = 1))]
+    pub parameters: f64,
+    /// Those of them that every token is multiplied with, without tables that are only looked up; all when left out.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub computing: Option<f64>,
+    /// Tokens of an example; patches of an image.
+    #[schemars(range(min = 1))]
+    pub tokens: f64,
+    /// Training examples; needed where a training is so many epochs long.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub examples: Option<f64>,
+}
+
+/// How large the paper says portions are.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sizes {
+    /// Where it says so.
+    pub place: String,
+    /// What it counts.
+    pub unit: SizeUnit,
+    /// Portions with their size as printed, `380M`.
+    pub portions: indexmap::IndexMap<String, String>,
+}
+
+/// What the size of a portion counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SizeUnit {
+    /// Images, blocks or pairs.
+    Examples,
+    /// Tokens of text.
+    Tokens,
+}
+
+impl SizeUnit {
+    /// The metric under which a run observes it.
+    pub fn metric(self) -> &'static str {
+        match self {
+            SizeUnit::Examples => "examples",
+            SizeUnit::Tokens => "tokens",
+        }
+    }
 }
 
 /// Where a data set or a tokenizer comes from: give `hub` or `folder`.

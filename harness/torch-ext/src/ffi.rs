@@ -104,6 +104,22 @@ unsafe extern "C" {
         drop: unsafe extern "C" fn(*mut c_void),
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
+    pub(crate) fn tx_group(
+        meet: *const c_char,
+        port: c_int,
+        host: *const c_char,
+        rank: c_int,
+        size: c_int,
+        milliseconds: i64,
+        out: *mut *mut Opaque,
+    ) -> *mut c_char;
+    pub(crate) fn tx_group_drop(group: *mut Opaque);
+    pub(crate) fn tx_group_sum(group: *mut Opaque, x: *const C_tensor) -> *mut c_char;
+    pub(crate) fn tx_group_broadcast(
+        group: *mut Opaque,
+        x: *const C_tensor,
+        root: c_int,
+    ) -> *mut c_char;
     pub(crate) fn tx_deterministic(on: bool, warn_only: bool) -> *mut c_char;
     pub(crate) fn tx_is_deterministic() -> bool;
     pub(crate) fn tx_memory(device: c_int, out: *mut i64) -> *mut c_char;

@@ -1,5 +1,6 @@
 //! The parts of libtorch that `tch` does not bind and a training loop needs: fused updates,
-//! gradient buffers, generator state, autocast with a chosen kind, recomputed activations, determinism, memory statistics.
+//! gradient buffers, generator state, autocast with a chosen kind, recomputed activations, determinism, memory statistics, groups of
+//! processes.
 //!
 //! Everything is a thin safe function over one C++ file. A C++ exception becomes an [`Error`]
 //! with the first line of its message.
@@ -11,6 +12,7 @@ mod error;
 mod ffi;
 mod fused;
 mod grad;
+mod group;
 mod memory;
 mod rng;
 pub mod sweep;
@@ -21,6 +23,7 @@ pub use checkpoint::{Draws, checkpoint};
 pub use error::Error;
 pub use fused::{Adam, Sgd, fused_adam, fused_sgd};
 pub use grad::{Watch, backward, set_grad};
+pub use group::{Group, Meet};
 pub use memory::{Memory, memory, reset_peak_memory};
 pub use rng::{Generator, rng_state, set_rng_state};
 

@@ -26,7 +26,7 @@ impl NoiseSource for Rows {
     }
 }
 
-fn methods() -> Vec<Method> {
+pub fn methods() -> Vec<Method> {
     let variants = serde_json::json!([
         { "method": "tram_x", "reduction": "published", "distance_scale": 50.0 },
         { "method": "tram_x", "reduction": "per_element" },

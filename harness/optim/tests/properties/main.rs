@@ -2,6 +2,7 @@
 
 mod accumulation;
 mod closed_form;
+mod group;
 mod knobs;
 mod limits;
 mod net;

@@ -128,6 +128,7 @@ pub fn in_parts<'a>(
             .iter()
             .map(share)
             .map(|s| Share {
+                rows: None,
                 loss: s,
                 examples: s,
             })

@@ -3,6 +3,10 @@
 //! The schema that editors use is the one that decides here, so the two cannot disagree. Every unknown, missing
 //! or mistyped key in the file is reported at once, with its place and the nearest thing that would be right.
 
+mod choose;
+mod shape;
+mod words;
+
 use std::ops::Range;
 
 use serde::de::DeserializeOwned;
@@ -10,6 +14,8 @@ use serde_json::{Map, Value};
 
 use super::problem::Problem;
 use super::yaml::{Key, Kind, Node};
+use shape::{has_type, is_anything};
+use words::{join, list, named, one_of, plural};
 
 /// The value of type `T` that `tree` says.
 ///
@@ -51,213 +57,6 @@ impl<'s> Reader<'s> {
                 None => self.mistyped(node, &branches, "a list", path),
             },
             Kind::Scalar { text, plain } => self.scalar(node, text, *plain, &branches, path, at),
-        }
-    }
-
-    /// The alternatives of a schema, references and nested unions resolved.
-    fn branches(&self, schema: &'s Value) -> Vec<&'s Value> {
-        let schema = self.resolve(schema);
-        for union in ["anyOf", "oneOf"] {
-            if let Some(Value::Array(branches)) = schema.get(union) {
-                // A tagged enum's branch may be a reference with the tag beside it: it stands for itself.
-                return branches
-                    .iter()
-                    .flat_map(|branch| self.branches(branch))
-                    .collect();
-            }
-        }
-        vec![schema]
-    }
-
-    fn resolve(&self, schema: &'s Value) -> &'s Value {
-        match schema.get("$ref").and_then(Value::as_str) {
-            Some(reference) if schema.get("properties").is_none() => {
-                let target = self.root.pointer(reference.trim_start_matches('#'));
-                self.resolve(target.expect("a schema refers to its own definitions"))
-            }
-            _ => schema,
-        }
-    }
-
-    /// The properties of an object schema, those of a reference beside them included.
-    fn properties(&self, schema: &'s Value) -> Vec<(&'s str, &'s Value)> {
-        let own = |schema: &'s Value| {
-            let properties = schema.get("properties").and_then(Value::as_object);
-            properties
-                .into_iter()
-                .flatten()
-                .map(|(key, schema)| (key.as_str(), schema))
-        };
-        let mut all: Vec<_> = own(schema).collect();
-        if let Some(target) = self.beside(schema) {
-            all.extend(own(target));
-        }
-        all
-    }
-
-    fn required(&self, schema: &'s Value) -> Vec<&'s str> {
-        let own = |schema: &'s Value| {
-            schema
-                .get("required")
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_str)
-        };
-        let mut all: Vec<_> = own(schema).collect();
-        if let Some(target) = self.beside(schema) {
-            all.extend(own(target));
-        }
-        all
-    }
-
-    /// What a reference that stands beside properties refers to.
-    fn beside(&self, schema: &'s Value) -> Option<&'s Value> {
-        let reference = schema.get("$ref")?.as_str()?;
-        schema.get("properties")?;
-        self.root.pointer(reference.trim_start_matches('#'))
-    }
-
-    /// The schema of keys that `properties` does not list: none when there may be no others.
-    fn other_keys(&self, schema: &'s Value) -> Option<&'s Value> {
-        let closed = |schema: &'s Value| {
-            ["additionalProperties", "unevaluatedProperties"]
-                .into_iter()
-                .find_map(|key| schema.get(key))
-        };
-        let rule = closed(schema).or_else(|| self.beside(schema).and_then(closed));
-        match rule {
-            Some(Value::Bool(false)) => None,
-            Some(rule) => Some(rule),
-            None if self.properties(schema).is_empty() => Some(&Value::Bool(true)),
-            None => None,
-        }
-    }
-
-    /// The alternative that a mapping means: by its tag, otherwise by its keys.
-    fn choose(
-        &mut self,
-        branches: &[&'s Value],
-        node: &Node,
-        entries: &[(Key, Node)],
-        path: &str,
-    ) -> Option<&'s Value> {
-        let objects: Vec<_> = branches
-            .iter()
-            .copied()
-            .filter(|b| has_type(b, "object") || !self.properties(b).is_empty())
-            .collect();
-        match objects[..] {
-            [] if branches.iter().any(|branch| is_anything(branch)) => {
-                return Some(&Value::Bool(true));
-            }
-            [] => {
-                self.mistyped(node, branches, "a mapping", path);
-                return None;
-            }
-            [only] => return Some(only),
-            _ => {}
-        }
-        if let Some(tag) = self.tag(&objects) {
-            return self.choose_by_tag(&objects, tag, node, entries, path);
-        }
-        let score = |branch: &&'s Value| {
-            let properties = self.properties(branch);
-            let known = entries
-                .iter()
-                .filter(|(key, _)| properties.iter().any(|(name, _)| *name == key.text))
-                .count();
-            let required = self.required(branch);
-            let met = required
-                .iter()
-                .filter(|name| entries.iter().any(|(key, _)| key.text == **name))
-                .count();
-            (known, usize::from(met == required.len()), met)
-        };
-        // The first of the best, so that the order of the language decides ties.
-        let best = objects
-            .iter()
-            .copied()
-            .rev()
-            .max_by_key(score)
-            .expect("not empty");
-        if score(&best).0 == 0 && !self.properties(best).is_empty() {
-            let names: Vec<_> = objects
-                .iter()
-                .flat_map(|branch| self.required(branch))
-                .collect();
-            let mut problem = Problem::new(
-                node.span.clone(),
-                format!("{} needs {}", named(path), one_of(&names)),
-            );
-            if let Some((key, _)) = entries.first() {
-                problem = problem.suggest(&key.text, names);
-            }
-            self.problems.push(problem);
-            return None;
-        }
-        Some(best)
-    }
-
-    /// The key whose fixed value tells the alternatives apart.
-    fn tag(&self, objects: &[&'s Value]) -> Option<&'s str> {
-        let (first, rest) = objects.split_first()?;
-        let tags = |branch: &'s Value| {
-            let properties = self.properties(branch).into_iter();
-            properties
-                .filter(|(_, schema)| self.words(schema).len() == 1)
-                .map(|(name, _)| name)
-                .collect::<Vec<_>>()
-        };
-        tags(first)
-            .into_iter()
-            .find(|name| rest.iter().all(|branch| tags(branch).contains(name)))
-    }
-
-    fn choose_by_tag(
-        &mut self,
-        objects: &[&'s Value],
-        tag: &'s str,
-        node: &Node,
-        entries: &[(Key, Node)],
-        path: &str,
-    ) -> Option<&'s Value> {
-        let word = |branch: &&'s Value| {
-            let property = self
-                .properties(branch)
-                .into_iter()
-                .find(|(name, _)| *name == tag);
-            property
-                .and_then(|(_, schema)| self.words(schema).first().copied())
-                .unwrap_or("")
-        };
-        let words: Vec<_> = objects.iter().map(word).collect();
-        let Some((_, given)) = entries.iter().find(|(key, _)| key.text == tag) else {
-            let problem = Problem::new(
-                node.span.clone(),
-                format!("{} has no key `{tag}`", named(path)),
-            );
-            let near = entries
-                .iter()
-                .find(|(key, _)| super::problem::nearest(&key.text, [tag]).is_some());
-            self.problems.push(match near {
-                Some((key, _)) => {
-                    problem.help(format!("did you mean `{tag}` where `{}` stands?", key.text))
-                }
-                None => problem.help(format!("it is {}", one_of(&words))),
-            });
-            return None;
-        };
-        let text = match &given.kind {
-            Kind::Scalar { text, .. } => text.as_str(),
-            _ => "",
-        };
-        match words.iter().position(|word| *word == text) {
-            Some(i) => Some(objects[i]),
-            None => {
-                self.unknown_word(given, text, &words, &join(path, tag));
-                None
-            }
         }
     }
 
@@ -479,30 +278,6 @@ impl<'s> Reader<'s> {
         number
     }
 
-    /// The words a schema allows, when it allows only some.
-    fn words(&self, schema: &'s Value) -> Vec<&'s str> {
-        let schema = self.resolve(schema);
-        if let Some(word) = schema.get("const").and_then(Value::as_str) {
-            return vec![word];
-        }
-        if let Some(words) = schema.get("enum").and_then(Value::as_array) {
-            return words.iter().filter_map(Value::as_str).collect();
-        }
-        let union = ["anyOf", "oneOf"]
-            .into_iter()
-            .find_map(|key| schema.get(key)?.as_array());
-        let words = union.map(|branches| {
-            branches
-                .iter()
-                .map(|branch| self.words(branch))
-                .collect::<Vec<_>>()
-        });
-        match words {
-            Some(words) if words.iter().all(|words| !words.is_empty()) => words.concat(),
-            _ => Vec::new(),
-        }
-    }
-
     fn unknown_word(&mut self, node: &Node, text: &str, words: &[&str], path: &str) {
         let problem = Problem::new(
             node.span.clone(),
@@ -551,30 +326,6 @@ impl<'s> Reader<'s> {
     }
 }
 
-fn has_type(schema: &Value, name: &str) -> bool {
-    match schema.get("type") {
-        Some(Value::String(kind)) => kind == name,
-        Some(Value::Array(kinds)) => kinds.iter().any(|kind| kind == name),
-        _ => name == "string" && (schema.get("const").is_some() || schema.get("enum").is_some()),
-    }
-}
-
-fn is_anything(schema: &Value) -> bool {
-    let keys = [
-        "type",
-        "$ref",
-        "anyOf",
-        "oneOf",
-        "const",
-        "enum",
-        "properties",
-    ];
-    *schema == Value::Bool(true)
-        || schema
-            .as_object()
-            .is_some_and(|schema| keys.iter().all(|key| !schema.contains_key(*key)))
-}
-
 /// A plain scalar by the core schema of YAML 1.2; numbers that are not finite stay text.
 fn resolved(text: &str) -> Value {
     match text {
@@ -595,38 +346,4 @@ fn resolved(text: &str) -> Value {
         Ok(number) if numeric && number.is_finite() => number.into(),
         _ => Value::String(text.into()),
     }
-}
-
-fn join(path: &str, key: &str) -> String {
-    if path.is_empty() {
-        key.to_string()
-    } else {
-        format!("{path}.{key}")
-    }
-}
-
-fn named(path: &str) -> String {
-    if path.is_empty() {
-        "the suite".to_string()
-    } else {
-        format!("`{path}`")
-    }
-}
-
-fn one_of(words: &[&str]) -> String {
-    let prefix = if words.len() > 1 { "one of " } else { "" };
-    format!("{prefix}{}", list(words, "or"))
-}
-
-fn list(words: &[&str], last: &str) -> String {
-    let quoted: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
-    match &quoted[..] {
-        [] => String::new(),
-        [only] => only.clone(),
-        [rest @ .., end] => format!("{} {last} {end}", rest.join(", ")),
-    }
-}
-
-fn plural<'a>(n: usize, one: &'a str, many: &'a str) -> &'a str {
-    if n == 1 { one } else { many }
 }

@@ -1,0 +1,18 @@
+//! A plan's runs as jobs of a Slurm cluster: a head process submits what is missing and waits for it.
+//!
+//! The truth about a run is the store: its record, the failure of its latest attempt, its lease. What Slurm says decides only
+//! whether to wait, so a controller that forgets a submission, does not answer, or is started again costs time and nothing
+//! else. The head holds nothing that matters either: a later one finds the jobs in the queue by their names.
+//!
+//! [`profile`] is what a user says, [`script`] the text of a job, [`slurm`] the commands, [`submissions`] what is kept, and
+//! `watch` brings them together.
+
+pub mod profile;
+pub mod script;
+pub mod slurm;
+pub mod submissions;
+mod watch;
+
+pub use profile::Profile;
+pub use script::Command;
+pub use watch::{Setting, watch};

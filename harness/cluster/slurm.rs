@@ -1,0 +1,165 @@
+//! What is asked of Slurm: to submit, and what is in the queue. Needs no accounting.
+
+use std::process::Command;
+
+use super::script;
+
+/// A job as the queue shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Number of the job array.
+    pub job: String,
+    /// Place in the array.
+    pub task: usize,
+    /// Name of the job.
+    pub name: String,
+    /// Where it is.
+    pub state: State,
+}
+
+/// Where a job is. What the queue says besides is of no consequence here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It has not begun, or is to begin again.
+    Pending,
+    /// It will not begin by itself: `scontrol release` is needed. With Slurm's reason.
+    Held(String),
+    /// It runs, or is about to end.
+    Running,
+    /// It has ended, as Slurm calls it: `FAILED`, `CANCELLED`, ...
+    Ended(String),
+}
+
+/// Why Slurm did not do as it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It does not answer, or has no room now: ask again later. With its words.
+    #[error("{0}")]
+    Later(String),
+    /// It refuses, and would again. With its words.
+    #[error("{command}: {words}")]
+    Refused {
+        /// What was asked, to be typed again.
+        command: String,
+        /// The answer.
+        words: String,
+    },
+}
+
+/// Words of Slurm's that mean: not now.
+const NOT_NOW: &[&str] = &[
+    "unable to contact slurm controller",
+    "connection refused",
+    "connection timed out",
+    "timed out",
+    "temporarily",
+    "zero bytes were transmitted",
+    "communication",
+    "try again",
+    "slurm backup controller",
+    "job violates accounting/qos policy (job submit limit",
+    "slurm_receive_msg",
+];
+
+/// Submits a job and returns its number. After [`Error::Later`] it may have been submitted all the same.
+pub fn submit(words: &[String]) -> Result<String, Error> {
+    let answer = ask("sbatch", words)?;
+    let number = answer.trim().split(';').next().unwrap_or_default();
+    Ok(number.to_string())
+}
+
+/// Every array task of this user that the queue still knows, ended ones included.
+pub fn queue() -> Result<Vec<Listed>, Error> {
+    // SAFETY: the call has no preconditions.
+    let user = unsafe { libc::getuid() };
+    let words = [
+        "--noheader".to_string(),
+        "--array".into(),
+        "--states=all".into(),
+        format!("--user={user}"),
+        "--format=%F|%K|%T|%r|%j".into(),
+    ];
+    Ok(ask("squeue", &words)?.lines().filter_map(listed).collect())
+}
+
+/// How many tasks an array may have; none when the cluster does not say.
+pub fn largest_array() -> Result<Option<usize>, Error> {
+    let answer = ask("scontrol", &["show".into(), "config".into()])?;
+    let line = answer.lines().find(|line| line.starts_with("MaxArraySize"));
+    Ok(line
+        .and_then(|line| line.split_once('='))
+        .and_then(|(_, value)| value.trim().parse().ok()))
+}
+
+/// A line of [`queue`]'s format; none for what is no array task.
+pub fn listed(line: &str) -> Option<Listed> {
+    let mut parts = line.splitn(5, '|');
+    let mut next = || parts.next().map(str::trim);
+    let (job, task, state, reason, name) = (next()?, next()?, next()?, next()?, next()?);
+    let state = match state {
+        "PENDING" | "REQUEUED" | "REQUEUE_FED" | "REQUEUE_HOLD" | "SPECIAL_EXIT"
+        | "RESV_DEL_HOLD" => match reason.to_lowercase().contains("held") {
+            true => State::Held(reason.to_string()),
+            false => State::Pending,
+        },
+        "BOOT_FAIL" | "CANCELLED" | "COMPLETED" | "DEADLINE" | "FAILED" | "NODE_FAIL"
+        | "OUT_OF_MEMORY" | "PREEMPTED" | "REVOKED" | "TIMEOUT" => State::Ended(state.to_string()),
+        _ => State::Running,
+    };
+    Some(Listed {
+        job: job.to_string(),
+        task: task.parse().ok()?,
+        name: name.to_string(),
+        state,
+    })
+}
+
+fn ask(program: &str, words: &[String]) -> Result<String, Error> {
+    let shown = || {
+        let words: Vec<String> = words.iter().map(|text| script::word(text)).collect();
+        format!("{program} {}", words.join(" "))
+    };
+    let output = Command::new(program)
+        .args(words)
+        .env("LC_ALL", "C")
+        .output()
+        .map_err(|error| Error::Refused {
+            command: program.to_string(),
+            words: format!("{error}; is this a login node of a Slurm cluster?"),
+        })?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_string();
+    let lower = said.to_lowercase();
+    match NOT_NOW.iter().any(|words| lower.contains(words)) {
+        true => Err(Error::Later(said)),
+        false => Err(Error::Refused {
+            command: shown(),
+            words: said,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_the_queue_is_read_and_what_is_no_task_is_not() {
+        let state = |line: &str| listed(line).map(|listed| listed.state);
+        assert_eq!(state("12|3|RUNNING|None|harness-1-2"), Some(State::Running));
+        assert_eq!(state("12|3|COMPLETING|None|x"), Some(State::Running));
+        assert_eq!(state("12|3|PENDING|BeginTime|x"), Some(State::Pending));
+        let held = "launch failed requeued held";
+        assert_eq!(
+            state(&format!("12|3|PENDING|{held}|x")),
+            Some(State::Held(held.into()))
+        );
+        assert_eq!(
+            state("12|3|NODE_FAIL|None|a|b"),
+            Some(State::Ended("NODE_FAIL".into()))
+        );
+        assert_eq!(listed("12|N/A|RUNNING|None|x"), None);
+    }
+}

@@ -1,0 +1,106 @@
+//! Where a command finds suites and results: in files and a store, or in an archive that has both.
+
+use std::path::{Path, PathBuf};
+
+use super::{BadInput, STORE, read};
+use crate::archive::{Unpacked, is_archive, unpack};
+use crate::plan::RunId;
+use crate::store::Store;
+use crate::suite::Suite;
+
+/// Suites with the results of their runs.
+pub struct Sources {
+    /// The suites.
+    pub suites: Vec<Suite>,
+    /// The folder of the results.
+    pub store: PathBuf,
+    /// Holds the folder of an archive's content.
+    _unpacked: Option<Unpacked>,
+}
+
+/// Opens suite files with the store that was named, or an archive.
+///
+/// # Errors
+/// [`BadInput`] for suites and archives that cannot be read, and for an archive among other things.
+pub fn open(paths: &[PathBuf], store: Option<&Path>) -> anyhow::Result<Sources> {
+    let Some(archive) = paths.iter().find(|path| is_archive(path)) else {
+        return Ok(Sources {
+            suites: read(paths)?,
+            store: store.unwrap_or(Path::new(STORE)).into(),
+            _unpacked: None,
+        });
+    };
+    let alone = |what: &str| {
+        BadInput(format!(
+            "{} is an archive and has {what} of its own",
+            archive.display()
+        ))
+    };
+    if paths.len() > 1 {
+        return Err(alone("suites").into());
+    }
+    if store.is_some() {
+        return Err(alone("results").into());
+    }
+    let unpacked = unpack(archive).map_err(|error| BadInput(format!("{error:#}")))?;
+    Ok(Sources {
+        suites: unpacked
+            .suites()
+            .map_err(|error| BadInput(format!("{error:#}")))?,
+        store: unpacked.store(),
+        _unpacked: Some(unpacked),
+    })
+}
+
+/// A result set: the folder of a store, or that of an archive's content.
+pub struct ResultSet {
+    /// The store.
+    pub store: Store,
+    _unpacked: Option<Unpacked>,
+}
+
+/// Opens one side of a comparison.
+///
+/// # Errors
+/// [`BadInput`] where there is none.
+pub fn result_set(path: &Path) -> anyhow::Result<ResultSet> {
+    let unpacked = match is_archive(path) {
+        true => Some(unpack(path).map_err(|error| BadInput(format!("{error:#}")))?),
+        false if path.is_dir() => None,
+        false => {
+            let shown = path.display();
+            return Err(BadInput(format!(
+                "{shown} is neither the folder of a store nor an archive"
+            ))
+            .into());
+        }
+    };
+    let dir = unpacked
+        .as_ref()
+        .map_or_else(|| path.to_path_buf(), Unpacked::store);
+    Ok(ResultSet {
+        store: Store::open(dir)?,
+        _unpacked: unpacked,
+    })
+}
+
+/// The one of `ids` that begins with `prefix`.
+///
+/// # Errors
+/// [`BadInput`] when there is none, or more than one.
+pub fn one_run<'a>(
+    prefix: &str,
+    ids: impl Iterator<Item = &'a RunId>,
+) -> Result<&'a RunId, BadInput> {
+    let matching: Vec<&RunId> = ids.filter(|id| id.0.starts_with(prefix)).collect();
+    match matching[..] {
+        [id] => Ok(id),
+        [] => Err(BadInput(format!(
+            "no run of these suites begins with `{prefix}`; `harness plan --runs` lists them"
+        ))),
+        _ => Err(BadInput(format!(
+            "{} runs begin with `{prefix}`; give more of the id",
+            matching.len()
+        ))),
+    }
+}

@@ -1,0 +1,311 @@
+//! Which runs to make of those that a budget does not all pay for.
+//!
+//! A claim is settled by all runs behind the cells it speaks of. The most claims that fit are chosen exactly, of equals
+//! the cheapest, so that more budget never settles fewer; what is left goes to whole tables, the cheapest first. Runs
+//! that are done cost nothing, one that several claims need is paid for once, and one whose cost is unknown is never chosen.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::Estimate;
+use crate::plan::{Plan, RunId};
+use crate::suite::{Column, Suite, SuiteTable};
+
+/// What a budget pays for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Choice {
+    /// The runs, with those they start from.
+    pub runs: BTreeSet<RunId>,
+    /// Device time of those that are to do, in seconds.
+    pub seconds: f64,
+    /// The claims that they settle, `suite/claim`.
+    pub claims: Vec<String>,
+    /// The tables that they fill, `suite/table`.
+    pub tables: Vec<String>,
+    /// The claims that are left out, with what they would cost alone, in seconds; none where that is unknown.
+    pub left_out: Vec<(String, Option<f64>)>,
+}
+
+/// Bits of runs of a plan.
+type Runs = Vec<u64>;
+
+/// Something that a set of runs pays for.
+struct Goal {
+    name: String,
+    runs: Runs,
+}
+
+/// Chooses within `budget` seconds. `costs` has an entry a run of the plan, none for one that is done.
+pub fn choose(suites: &[Suite], plan: &Plan, costs: &[Option<Estimate>], budget: f64) -> Choice {
+    let seconds: Vec<f64> = costs
+        .iter()
+        .map(|cost| cost.map_or(0.0, |cost| cost.seconds.unwrap_or(f64::INFINITY)))
+        .collect();
+    let places: BTreeMap<&RunId, usize> = plan
+        .runs
+        .iter()
+        .enumerate()
+        .map(|(i, run)| (&run.id, i))
+        .collect();
+    let collect = |wanted: &dyn Fn(usize) -> bool| {
+        let mut runs = vec![0; plan.runs.len().div_ceil(64)];
+        for i in (0..plan.runs.len()).filter(|&i| wanted(i)) {
+            let mut next = Some(i);
+            while let Some(i) = next {
+                runs[i / 64] |= 1 << (i % 64);
+                next = plan.runs[i]
+                    .needs
+                    .as_ref()
+                    .and_then(|id| places.get(id).copied());
+            }
+        }
+        runs
+    };
+    let (mut claims, mut tables) = (Vec::new(), Vec::new());
+    for suite in suites {
+        for claim in &suite.claims {
+            let mut cells = BTreeSet::new();
+            spoken_of(
+                suite,
+                &serde_json::to_value(&claim.holds).unwrap_or_default(),
+                &mut cells,
+            );
+            let speaks = |i: usize| {
+                let mut paid = plan.runs[i]
+                    .cells
+                    .iter()
+                    .filter(|cell| cell.suite == suite.name);
+                paid.any(|cell| {
+                    cells.contains(&(
+                        cell.table.as_str(),
+                        cell.method.as_str(),
+                        cell.column.as_str(),
+                    ))
+                })
+            };
+            claims.push(Goal {
+                name: format!("{}/{}", suite.name, claim.id),
+                runs: collect(&speaks),
+            });
+        }
+        for table in &suite.tables {
+            let fills = |i: usize| {
+                let mut paid = plan.runs[i].cells.iter();
+                paid.any(|cell| cell.suite == suite.name && cell.table == table.id)
+            };
+            tables.push(Goal {
+                name: format!("{}/{}", suite.name, table.id),
+                runs: collect(&fills),
+            });
+        }
+    }
+    let cost = |new: &[u64], paid: &[u64]| -> f64 {
+        let mut sum = 0.0;
+        for (word, (new, paid)) in new.iter().zip(paid).enumerate() {
+            let mut bits = new & !paid;
+            while bits != 0 {
+                sum += seconds[64 * word + bits.trailing_zeros() as usize];
+                bits &= bits - 1;
+            }
+        }
+        sum
+    };
+    let nothing = vec![0; plan.runs.len().div_ceil(64)];
+    // Dear ones first: a branch that cannot be paid for is cut early.
+    let mut order: Vec<usize> = (0..claims.len()).collect();
+    let alone: Vec<f64> = claims
+        .iter()
+        .map(|claim| cost(&claim.runs, &nothing))
+        .collect();
+    order.sort_by(|&a, &b| alone[b].total_cmp(&alone[a]));
+    let mut search = Search {
+        claims: &claims,
+        order: &order,
+        cost: &cost,
+        budget,
+        best: (Vec::new(), 0.0),
+    };
+    search.go(0, &nothing, 0.0, &mut Vec::new());
+    let (mut chosen, mut spent) = search.best;
+    chosen.sort_unstable();
+
+    let mut paid = nothing.clone();
+    let add = |paid: &mut Runs, runs: &Runs| {
+        paid.iter_mut()
+            .zip(runs)
+            .for_each(|(paid, new)| *paid |= new)
+    };
+    chosen
+        .iter()
+        .for_each(|&claim| add(&mut paid, &claims[claim].runs));
+    let mut choice = Choice {
+        claims: chosen
+            .iter()
+            .map(|&claim| claims[claim].name.clone())
+            .collect(),
+        left_out: (0..claims.len())
+            .filter(|claim| !chosen.contains(claim))
+            .map(|claim| {
+                (
+                    claims[claim].name.clone(),
+                    Some(alone[claim]).filter(|cost| cost.is_finite()),
+                )
+            })
+            .collect(),
+        ..Choice::default()
+    };
+    let mut waiting: Vec<&Goal> = tables
+        .iter()
+        .filter(|table| table.runs.iter().any(|word| *word != 0))
+        .collect();
+    loop {
+        let costs = waiting
+            .iter()
+            .enumerate()
+            .map(|(i, table)| (i, cost(&table.runs, &paid)));
+        let Some((i, more)) = costs.min_by(|a, b| a.1.total_cmp(&b.1)) else {
+            break;
+        };
+        if spent + more > budget {
+            break;
+        }
+        spent += more;
+        let table = waiting.remove(i);
+        add(&mut paid, &table.runs);
+        choice.tables.push(table.name.clone());
+    }
+    let has = |i: &usize| paid[i / 64] & (1 << (i % 64)) != 0;
+    choice.runs = (0..plan.runs.len())
+        .filter(has)
+        .map(|i| plan.runs[i].id.clone())
+        .collect();
+    choice.seconds = spent;
+    choice
+}
+
+/// The search for the most claims, and of as many the cheapest.
+struct Search<'a> {
+    claims: &'a [Goal],
+    order: &'a [usize],
+    cost: &'a dyn Fn(&[u64], &[u64]) -> f64,
+    budget: f64,
+    best: (Vec<usize>, f64),
+}
+
+impl Search<'_> {
+    fn go(&mut self, at: usize, paid: &Runs, spent: f64, chosen: &mut Vec<usize>) {
+        let (best, cheapest) = (self.best.0.len(), self.best.1);
+        if chosen.len() > best || (chosen.len() == best && spent < cheapest) {
+            self.best = (chosen.clone(), spent);
+        }
+        let left = self.order.len() - at;
+        let reach = chosen.len() + left;
+        // With all that are left there would be no more than now, or as many for no less.
+        if left == 0
+            || reach < self.best.0.len()
+            || (reach == self.best.0.len() && spent >= self.best.1)
+        {
+            return;
+        }
+        let claim = self.order[at];
+        let runs = &self.claims[claim].runs;
+        let more = (self.cost)(runs, paid);
+        if spent + more <= self.budget {
+            let both = paid.iter().zip(runs).map(|(a, b)| a | b).collect();
+            chosen.push(claim);
+            self.go(at + 1, &both, spent + more, chosen);
+            chosen.pop();
+        }
+        // What costs nothing more is never left out.
+        if more > 0.0 {
+            self.go(at + 1, paid, spent, chosen);
+        }
+    }
+}
+
+/// The cells that a statement speaks of, as table, method and measured column. Every statement about cells names its
+/// table, and the methods and columns of it; where it names none, all are meant.
+fn spoken_of<'a>(
+    suite: &'a Suite,
+    statement: &Value,
+    found: &mut BTreeSet<(&'a str, &'a str, &'a str)>,
+) {
+    if let Some(table) = statement
+        .get("table")
+        .and_then(Value::as_str)
+        .and_then(|id| suite.table(id))
+    {
+        let mut words = BTreeSet::new();
+        words_in(statement, &mut words);
+        let mut without = BTreeSet::new();
+        words_in(&statement["without"], &mut without);
+        let named: Vec<&str> = table
+            .rows
+            .iter()
+            .map(|row| row.method.as_str())
+            .filter(|name| words.contains(name) && !without.contains(name))
+            .collect();
+        let columns: Vec<&Column> = table
+            .columns
+            .iter()
+            .filter(|column| words.contains(column.id()))
+            .collect();
+        for row in table.rows.iter().map(|row| row.method.as_str()) {
+            if without.contains(row) || !(named.is_empty() || named.contains(&row)) {
+                continue;
+            }
+            for column in table.columns.iter() {
+                if columns.is_empty() || columns.iter().any(|wanted| wanted.id() == column.id()) {
+                    measured(table, column, &mut |id| {
+                        found.insert((&table.id, row, id));
+                    });
+                }
+            }
+        }
+        return;
+    }
+    match statement {
+        Value::Array(parts) => parts.iter().for_each(|part| spoken_of(suite, part, found)),
+        Value::Object(parts) => parts
+            .values()
+            .for_each(|part| spoken_of(suite, part, found)),
+        _ => {}
+    }
+}
+
+fn words_in<'a>(value: &'a Value, words: &mut BTreeSet<&'a str>) {
+    match value {
+        Value::String(word) => drop(words.insert(word)),
+        Value::Array(parts) => parts.iter().for_each(|part| words_in(part, words)),
+        Value::Object(parts) => parts.values().for_each(|part| words_in(part, words)),
+        _ => {}
+    }
+}
+
+/// The measured columns under a column.
+fn measured<'a>(table: &'a SuiteTable, column: &'a Column, found: &mut dyn FnMut(&'a str)) {
+    let over: &[String] = match column {
+        Column::Measured(_) => return found(column.id()),
+        Column::Mean(mean) => &mean.mean,
+        Column::Sd(sd) => &sd.sd,
+        // Over all columns of the table.
+        Column::Correlation(_) => {
+            for other in table
+                .columns
+                .iter()
+                .filter(|other| matches!(other, Column::Measured(_)))
+            {
+                found(other.id());
+            }
+            return;
+        }
+    };
+    for other in table
+        .columns
+        .iter()
+        .filter(|other| over.iter().any(|id| id == other.id()))
+    {
+        measured(table, other, found);
+    }
+}

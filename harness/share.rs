@@ -1,0 +1,150 @@
+//! One run by several processes, each with a part of every batch.
+//!
+//! All processes read the same data and take the same decisions; what they compute apart is summed. They differ in the
+//! rows of a micro-batch that they evaluate, in the draws of dropout, and in that the first alone tells and writes.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use optim::Rows;
+use tch::Tensor;
+use torch_ext::{Group, Meet};
+
+use crate::tasks::Batch;
+use harness::plan::{Meeting, Member};
+
+/// How long a process waits for an answer of the others. One that died is noticed at once, and one that hangs by the
+/// supervisor, which hears nothing any more; this only must outlast what the first process does alone, as preparing data.
+const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A process's place among those that share a run.
+#[derive(Clone, Debug)]
+pub struct Share(Rc<Group>);
+
+impl Share {
+    /// Joins the others, and returns when all have come.
+    ///
+    /// # Errors
+    /// When they do not come.
+    pub fn join(member: &Member) -> Result<Share> {
+        let meet = match &member.meeting {
+            Meeting::File(path) => Meet::File(path.clone()),
+            Meeting::Port { host, port } => Meet::Port {
+                host: host.clone(),
+                port: *port,
+            },
+        };
+        let (rank, size) = (member.rank, member.size);
+        let group = Group::join(&meet, rank, size, PATIENCE)
+            .with_context(|| format!("process {rank} of {size} cannot join the others"))?;
+        Ok(Share(Rc::new(group)))
+    }
+
+    /// The processes, for the optimizer.
+    pub fn group(&self) -> Rc<Group> {
+        self.0.clone()
+    }
+
+    /// This process's number, from zero.
+    pub fn rank(&self) -> usize {
+        self.0.rank()
+    }
+
+    /// How many processes there are.
+    pub fn size(&self) -> usize {
+        self.0.size()
+    }
+
+    /// The sum over all processes takes the place of `x`.
+    ///
+    /// # Errors
+    /// When a process is gone.
+    pub fn sum(&self, x: &mut Tensor) -> Result<()> {
+        self.0
+            .sum(x)
+            .context("a process of this run is gone or hangs")
+    }
+
+    /// The first process's `number`.
+    ///
+    /// # Errors
+    /// When a process is gone.
+    pub fn of_first(&self, number: i64) -> Result<i64> {
+        let mut sum = Tensor::from(if self.rank() == 0 { number } else { 0 });
+        self.sum(&mut sum)?;
+        Ok(sum.int64_value(&[]))
+    }
+
+    /// Whether any process says so.
+    ///
+    /// # Errors
+    /// When a process is gone.
+    pub fn any(&self, says: bool) -> Result<bool> {
+        let mut sum = Tensor::from(i64::from(says));
+        self.sum(&mut sum)?;
+        Ok(sum.int64_value(&[]) > 0)
+    }
+
+    /// Returns when all processes have come here.
+    ///
+    /// # Errors
+    /// When a process is gone.
+    pub fn wait(&self) -> Result<()> {
+        self.any(false).map(drop)
+    }
+
+    /// This process's rows of a micro-batch. Where there are fewer examples than processes, some get the first one,
+    /// which then counts for nothing: everybody takes part in every pass.
+    pub fn part(&self, micro_batch: &Batch) -> Part {
+        let examples = micro_batch.examples();
+        let bound = |rank: usize| rank * examples / self.size();
+        let (start, end) = (bound(self.rank()), bound(self.rank() + 1));
+        let counts = end > start;
+        let (start, end) = if counts { (start, end) } else { (0, 1) };
+        let rows = Rows {
+            first: start as i64,
+            of: examples as i64,
+        };
+        Part {
+            batch: micro_batch.part(start, end),
+            rows: Some(rows),
+            counts,
+        }
+    }
+}
+
+/// What a process evaluates of a micro-batch.
+#[derive(Debug)]
+pub struct Part {
+    /// The examples.
+    pub batch: Batch,
+    /// Which ones of the micro-batch they are; none: all.
+    pub rows: Option<Rows>,
+    /// Whether they count.
+    pub counts: bool,
+}
+
+impl Part {
+    /// All of a micro-batch.
+    pub fn whole(batch: Batch) -> Part {
+        Part {
+            batch,
+            rows: None,
+            counts: true,
+        }
+    }
+
+    /// How much it is of the whole batch.
+    pub fn share(&self, whole: &Batch) -> optim::Share {
+        let of = |part: f64, whole: f64| if self.counts { part / whole } else { 0.0 };
+        optim::Share {
+            loss: of(
+                self.batch.labels_counted() as f64,
+                whole.labels_counted() as f64,
+            ),
+            examples: of(self.batch.examples() as f64, whole.examples() as f64),
+            rows: self.rows,
+        }
+    }
+}

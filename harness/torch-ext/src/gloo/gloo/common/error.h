@@ -1,0 +1,2 @@
+// c10d includes this name; it uses nothing of it.
+#pragma once

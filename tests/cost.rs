@@ -1,0 +1,216 @@
+//! What plans cost, and what a budget pays for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use harness::cost::{Basis, Estimate, Knowledge, choose};
+use harness::event::{Environment, Outcome, RunRecord};
+use harness::plan::{Plan, expand};
+use harness::suite::{Suite, read};
+
+fn suites(names: &[&str]) -> Vec<Suite> {
+    let path = |name: &&str| {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("suites")
+            .join(name)
+    };
+    names
+        .iter()
+        .map(|name| read(&path(name)).expect("a suite"))
+        .collect()
+}
+
+fn record(seconds: f64) -> RunRecord {
+    RunRecord {
+        outcome: Outcome::Completed,
+        environment: Environment {
+            parameters: 1000,
+            ..Environment::default()
+        },
+        seconds,
+        observations: Vec::new(),
+        no_value: Default::default(),
+    }
+}
+
+#[test]
+fn a_cost_is_worked_out_from_passes_or_taken_from_runs_of_other_seeds() {
+    let suites = suites(&["tram/xnli.yaml"]);
+    let plan = expand(&suites);
+    let of = |method: &str, seed: u64| {
+        let mut runs = plan.runs.iter();
+        runs.find(|run| run.method == method && run.spec.seed == seed)
+            .expect("planned")
+            .clone()
+    };
+    let knowledge = Knowledge::of(&suites, &plan, &BTreeMap::new());
+    // 50,000 updates of 32 pairs of 128 tokens, 86e6 parameters, 2 + 4 operations, at 60% of 19.5e12 a second.
+    let adam = 50_000.0 * 32.0 * 128.0 * 86e6 * 6.0 / (0.6 * 19.5e12);
+    let estimate = knowledge.estimate(&of("Adam", 3));
+    assert_eq!(estimate.basis, Basis::WorkedOut);
+    assert!((estimate.seconds.unwrap() / adam - 1.0).abs() < 1e-12);
+    assert_eq!(estimate.bytes, Some(4.0 * 278e6));
+    // TRAM-x has three forward and two backward passes: 14 operations for 6.
+    let tram = knowledge.estimate(&of("TRAM-x", 0)).seconds.unwrap();
+    assert!((tram / adam - 14.0 / 6.0).abs() < 1e-12);
+
+    let records = [
+        (of("Adam", 0).id, record(100.0)),
+        (of("Adam", 1).id, record(140.0)),
+    ]
+    .into();
+    let knowledge = Knowledge::of(&suites, &plan, &records);
+    let estimate = knowledge.estimate(&of("Adam", 3));
+    assert_eq!(
+        (estimate.seconds, estimate.basis, estimate.bytes),
+        (Some(120.0), Basis::Measured, Some(4000.0))
+    );
+    assert_eq!(knowledge.estimate(&of("SAM", 3)).basis, Basis::WorkedOut);
+
+    let smoke = self::suites(&["smoke.yaml"]);
+    let plan = expand(&smoke);
+    let unknown = Knowledge::of(&smoke, &plan, &BTreeMap::new()).estimate(&plan.runs[0]);
+    assert_eq!((unknown.seconds, unknown.basis), (None, Basis::Unknown));
+}
+
+fn costs(suites: &[Suite], plan: &Plan) -> Vec<Option<Estimate>> {
+    let knowledge = Knowledge::of(suites, plan, &BTreeMap::new());
+    plan.runs
+        .iter()
+        .map(|run| Some(knowledge.estimate(run)))
+        .collect()
+}
+
+#[test]
+fn a_budget_is_kept_and_more_of_it_settles_no_fewer_claims() {
+    let suites = suites(&[
+        "tram/vision.yaml",
+        "tram/m2d2.yaml",
+        "tram/gpt2-xl.yaml",
+        "tram/xnli.yaml",
+    ]);
+    let plan = expand(&suites);
+    let costs = costs(&suites, &plan);
+    let of: BTreeMap<_, _> = plan
+        .runs
+        .iter()
+        .zip(&costs)
+        .map(|(run, cost)| (&run.id, cost.unwrap().seconds.unwrap()))
+        .collect();
+    let claims: usize = suites.iter().map(|suite| suite.claims.len()).sum();
+    let mut before = 0;
+    for hours in [
+        0.0, 100.0, 130.0, 300.0, 700.0, 1500.0, 3000.0, 9000.0, 20_000.0,
+    ] {
+        let choice = choose(&suites, &plan, &costs, 3600.0 * hours);
+        let spent: f64 = choice.runs.iter().map(|id| of[id]).sum();
+        assert!(
+            (spent - choice.seconds).abs() < 1.0 && spent <= 3600.0 * hours + 1.0,
+            "{hours}"
+        );
+        assert!(choice.claims.len() >= before, "{hours}");
+        assert_eq!(choice.claims.len() + choice.left_out.len(), claims);
+        before = choice.claims.len();
+    }
+    assert_eq!(before, claims, "enough pays for all");
+}
+
+#[test]
+fn no_choice_of_claims_beats_the_one_that_is_made() {
+    // By trying all of them: 6 claims of one suite.
+    let suites = suites(&["tram/m2d2.yaml"]);
+    let plan = expand(&suites);
+    let costs = costs(&suites, &plan);
+    let alone: Vec<BTreeSet<_>> = (0..suites[0].claims.len())
+        .map(|i| {
+            let mut one = suites[0].clone();
+            one.claims = vec![one.claims[i].clone()];
+            // All that this claim needs, and no more: tables take what is left, so there is none.
+            let enough = choose(&[one.clone()], &plan, &costs, 1e12);
+            assert_eq!(enough.claims.len(), 1);
+            one.tables.truncate(0);
+            let mut least = (0.0, 1e12);
+            for _ in 0..80 {
+                let middle = (least.0 + least.1) / 2.0;
+                match choose(&[with_tables(&one, &suites[0])], &plan, &costs, middle)
+                    .claims
+                    .len()
+                {
+                    0 => least.0 = middle,
+                    _ => least.1 = middle,
+                }
+            }
+            choose(&[with_tables(&one, &suites[0])], &plan, &costs, least.1).runs
+        })
+        .collect();
+    let seconds: BTreeMap<_, _> = plan
+        .runs
+        .iter()
+        .zip(&costs)
+        .map(|(run, cost)| (run.id.clone(), cost.unwrap().seconds.unwrap()))
+        .collect();
+    for hours in [150.0, 250.0, 400.0, 500.0] {
+        let best = (0..1_u32 << alone.len())
+            .filter(|set| {
+                let mut runs = BTreeSet::new();
+                for (i, of) in alone
+                    .iter()
+                    .enumerate()
+                    .filter(|(i, _)| set & (1 << i) != 0)
+                {
+                    let _ = i;
+                    runs.extend(of.iter().cloned());
+                }
+                runs.iter().map(|id| seconds[id]).sum::<f64>() <= 3600.0 * hours
+            })
+            .map(u32::count_ones)
+            .max()
+            .unwrap_or(0) as usize;
+        let chosen = choose(&suites, &plan, &costs, 3600.0 * hours).claims.len();
+        assert!(chosen >= best, "{hours}: {chosen} for {best}");
+    }
+}
+
+/// The claims of one with the tables of another.
+fn with_tables(claims: &Suite, tables: &Suite) -> Suite {
+    Suite {
+        claims: claims.claims.clone(),
+        ..tables.clone()
+    }
+}
+
+#[test]
+fn a_run_comes_with_the_run_it_starts_from_and_done_ones_are_free() {
+    let suites = suites(&["families.yaml"]);
+    let plan = expand(&suites);
+    let one = Estimate {
+        seconds: Some(10.0),
+        bytes: None,
+        basis: Basis::Measured,
+    };
+    let costs: Vec<Option<Estimate>> = vec![Some(one); plan.runs.len()];
+    let table = choose(&suites, &plan, &costs, 75.0);
+    assert!(!table.runs.is_empty());
+    for run in plan.runs.iter().filter(|run| table.runs.contains(&run.id)) {
+        assert!(
+            run.needs
+                .as_ref()
+                .is_none_or(|stage| table.runs.contains(stage))
+        );
+    }
+    let done = vec![None; plan.runs.len()];
+    assert_eq!(
+        choose(&suites, &plan, &done, 0.0).runs.len(),
+        plan.runs.len()
+    );
+    let unknown = Estimate {
+        seconds: None,
+        bytes: None,
+        basis: Basis::Unknown,
+    };
+    assert!(
+        choose(&suites, &plan, &vec![Some(unknown); plan.runs.len()], 1e12)
+            .runs
+            .is_empty()
+    );
+}
