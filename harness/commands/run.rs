@@ -78,6 +78,8 @@ pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Exit> {
             Executor::Slurm(profile) => on_cluster(wanted, &plan, &store, profile, &control)?,
         }
     } else {
+        // A supervisor may have ended between its last result and the end of its lease. What cannot be removed harms nobody.
+        let _ = store.clear_leftovers();
         Summary {
             already: plan.runs.iter().map(|run| run.id.clone()).collect(),
             ..Summary::default()

@@ -231,11 +231,14 @@ impl Store {
             .with_context(|| path.display().to_string())
     }
 
-    /// Removes what supervisors left behind that ended in the middle of an attempt: its folder, and the checkpoints of a
-    /// run that is done.
+    /// Removes what supervisors left behind that ended in the middle of an attempt: its folder, and the checkpoints and the
+    /// lease of a run that is done.
     pub fn clear_leftovers(&self) -> Result<()> {
         let mut ids: BTreeSet<RunId> = self.attempts()?.into_iter().map(|(id, _)| id).collect();
-        ids.extend(self.checkpointed().filter(|id| self.folder(id).is_dir()));
+        let named = [CHECKPOINTS, LEASES]
+            .into_iter()
+            .flat_map(|folder| self.named(folder));
+        ids.extend(named.filter(|id| self.folder(id).is_dir()));
         for id in ids {
             if let Some(lease) = self.lease(&id)? {
                 self.clear(&lease, &id)?;
@@ -256,11 +259,14 @@ impl Store {
         Ok(())
     }
 
-    /// The runs that have checkpoints.
-    fn checkpointed(&self) -> impl Iterator<Item = RunId> {
-        let entries = fs::read_dir(self.dir.join(CHECKPOINTS)).into_iter();
-        let name = |entry: fs::DirEntry| RunId(entry.file_name().to_string_lossy().into_owned());
-        entries.flatten().flatten().map(name)
+    /// The runs that something in one of the store's own folders is named after.
+    fn named(&self, folder: &str) -> impl Iterator<Item = RunId> {
+        let entries = fs::read_dir(self.dir.join(folder)).into_iter();
+        let id = |entry: fs::DirEntry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            RunId(name.split('.').next().unwrap_or_default().to_string())
+        };
+        entries.flatten().flatten().map(id)
     }
 
     /// The folders of attempts, with the runs they are at.
