@@ -106,6 +106,11 @@ pub enum Outcome {
         /// What it was given.
         seconds: u64,
     },
+    /// It told nothing for too long.
+    Stalled {
+        /// How long.
+        seconds: u64,
+    },
     /// The process was ended by a signal.
     Killed {
         /// Its number, 9 for SIGKILL.
@@ -132,6 +137,7 @@ impl std::fmt::Display for Outcome {
             Outcome::Diverged { step } => write!(f, "diverged at step {step}"),
             Outcome::OutOfMemory => write!(f, "out of memory"),
             Outcome::TimedOut { seconds } => write!(f, "timed out after {seconds} s"),
+            Outcome::Stalled { seconds } => write!(f, "stalled: told nothing for {seconds} s"),
             Outcome::Killed { signal } => write!(f, "killed by signal {signal}"),
             Outcome::Failed { message } => write!(f, "failed: {message}"),
         }

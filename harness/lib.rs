@@ -24,6 +24,7 @@ pub mod show;
 pub mod stats;
 pub mod store;
 pub mod suite;
+pub mod time;
 
 /// Hash of the sources this was built from; supervisor and worker must agree.
 pub const BUILD: &str = env!("HARNESS_BUILD");

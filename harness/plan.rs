@@ -267,6 +267,8 @@ pub struct PlannedRun {
     pub cells: BTreeSet<CellRef>,
     /// The run whose weights it starts from.
     pub needs: Option<RunId>,
+    /// How many devices do it together, as the first suite that asked says; its result is the same but for rounding.
+    pub devices: usize,
 }
 
 /// The ordered set of runs of one or more suites.
@@ -392,6 +394,7 @@ fn ensure<'a>(
         _ => None,
     };
     let id = spec.id();
+    let devices = suite.tasks[task].devices as usize;
     runs.entry(id.clone()).or_insert_with(|| PlannedRun {
         id,
         spec,
@@ -400,5 +403,6 @@ fn ensure<'a>(
         measurements: Vec::new(),
         cells: BTreeSet::new(),
         needs,
+        devices,
     })
 }

@@ -12,13 +12,16 @@ mod fuzz;
 mod hub;
 mod judge;
 mod lint;
+mod outcomes;
 mod plan;
+mod queue;
 mod report;
 mod smoke;
 
 mod scale;
 mod schedule;
 mod show;
+mod slots;
 mod stats;
 mod store;
 mod suite;

@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use harness::cost::Forecast;
 use harness::event::Outcome;
 use harness::plan::{Measurement, ModelSpec, Plan, PlannedRun, RunId, RunSpec};
-use harness::schedule::queue::{Queue, State};
-use harness::schedule::{self, BUILD, Control, Setting, Slot, Slots, Summary, Told, What};
+use harness::schedule::rules::Rules;
+use harness::schedule::{
+    self, Audience, BUILD, Control, Monitor, Policy, Setting, Slot, Summary, Told, What,
+};
 use harness::store::Store;
 use serde_json::json;
 
@@ -24,7 +27,7 @@ pub fn planned(seed: u64) -> PlannedRun {
 }
 
 /// The run that starts from `stage`.
-fn on_top_of(stage: &PlannedRun, seed: u64) -> PlannedRun {
+pub fn on_top_of(stage: &PlannedRun, seed: u64) -> PlannedRun {
     let spec = RunSpec {
         model: ModelSpec::Stage(Box::new(stage.spec.clone())),
         seed,
@@ -45,6 +48,7 @@ fn run_of(spec: RunSpec) -> PlannedRun {
         measurements: vec![measurement("accuracy")],
         cells: Default::default(),
         needs: None,
+        devices: 1,
     }
 }
 
@@ -62,7 +66,7 @@ pub fn plan(runs: u64) -> Plan {
 }
 
 /// An empty folder with a store, the stand-in's modes, and its notes.
-pub struct Place(PathBuf);
+pub struct Place(pub PathBuf);
 
 impl Place {
     pub fn new(name: &str) -> Place {
@@ -81,7 +85,7 @@ impl Place {
     }
 
     /// The numbers in one of the stand-in's notes.
-    fn numbers(&self, name: &str) -> Vec<u64> {
+    pub fn numbers(&self, name: &str) -> Vec<u64> {
         let text = fs::read_to_string(self.0.join(name)).unwrap_or_default();
         let mut numbers: Vec<u64> = text.lines().filter_map(|line| line.parse().ok()).collect();
         numbers.sort();
@@ -105,18 +109,45 @@ impl Place {
         &self,
         plan: &Plan,
         control: &Control,
-        tell: &mut dyn FnMut(Told<'_>),
+        mut tell: &mut dyn FnMut(Told<'_>),
+    ) -> Summary {
+        let policy = Policy {
+            rules: Rules::once(),
+            ..Policy::default()
+        };
+        let slots = [Slot::Cpu { threads: 1 }, Slot::Cpu { threads: 1 }];
+        self.schedule_by(
+            plan,
+            control,
+            policy,
+            &slots,
+            &Monitor::default(),
+            &mut tell,
+        )
+    }
+
+    pub fn schedule_by(
+        &self,
+        plan: &Plan,
+        control: &Control,
+        policy: Policy,
+        slots: &[Slot],
+        monitor: &Monitor,
+        audience: &mut dyn Audience,
     ) -> Summary {
         let setting = Setting {
             store: &self.store(),
-            slots: &[Slot::Cpu { threads: 1 }, Slot::Cpu { threads: 1 }],
+            slots,
             worker: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake-worker.sh"),
             folders: BTreeMap::new(),
             cache: None,
             checkpoint_every: (self.0.join("saving").exists()).then_some(Duration::from_secs(600)),
+            policy,
+            forecast: Forecast::new(&[], plan, |_| None),
+            monitor,
             again: &|run| format!("harness run --only {}", run.id),
         };
-        schedule::schedule(plan, &setting, control, tell).expect("a usable store")
+        schedule::schedule(plan, &setting, control, audience).expect("a usable store")
     }
 
     /// Another process that schedules `runs` runs here, by way of [`a_supervisor`].
@@ -140,11 +171,11 @@ impl Place {
         serde_json::from_str(&text).expect("a summary")
     }
 
-    fn running(&self) -> usize {
+    pub fn running(&self) -> usize {
         fs::read_dir(self.0.join("store/.running")).map_or(0, |entries| entries.count())
     }
 
-    fn assert_workers_are_gone(&self) {
+    pub fn assert_workers_are_gone(&self) {
         let pids = self.numbers("pids");
         wait_until("every worker is gone", || {
             pids.iter().all(|&pid| !is_alive(pid))
@@ -169,7 +200,7 @@ fn a_supervisor() {
     place.write(&name, &serde_json::to_string(&summary).expect("plain data"));
 }
 
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let since = Instant::now();
     while !is_so() {
         assert!(
@@ -180,7 +211,7 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-fn is_alive(pid: u64) -> bool {
+pub fn is_alive(pid: u64) -> bool {
     // A process that ended and is not waited for yet runs no more.
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(')')
@@ -193,7 +224,7 @@ fn signal(process: &Child, signal: i32) {
     assert_eq!(unsafe { libc::kill(process.id() as i32, signal) }, 0);
 }
 
-fn ids(plan: &Plan) -> Vec<RunId> {
+pub fn ids(plan: &Plan) -> Vec<RunId> {
     plan.runs.iter().map(|run| run.id.clone()).collect()
 }
 
@@ -624,40 +655,6 @@ fn a_worker_that_told_its_outcome_and_does_not_end_is_ended() {
     assert_eq!(place.schedule(&plan).done, ids(&plan));
     assert!(begun.elapsed() < Duration::from_secs(60));
     place.assert_workers_are_gone();
-}
-
-#[test]
-fn the_queue_keeps_the_plans_order_and_blocks_what_cannot_begin() {
-    let stage = planned(1);
-    let plan = Plan {
-        runs: vec![stage.clone(), on_top_of(&stage, 2), planned(3)],
-    };
-    let mut queue = Queue::new(&plan);
-    assert_eq!(queue.next(), Some(0));
-    queue.set(0, State::Running);
-    assert_eq!(queue.next(), Some(2));
-    queue.set(2, State::Elsewhere);
-    assert_eq!(queue.next(), None);
-    let mut failed = queue.clone();
-    assert_eq!(failed.set(0, State::Failed), [1]);
-    assert!(!failed.is_over());
-    queue.set(0, State::Done);
-    assert_eq!(queue.next(), Some(1));
-}
-
-#[test]
-fn slots_are_read_as_they_are_written() {
-    let slots = |text: &str| text.parse::<Slots>().map(|slots| slots.0);
-    let cpu = |threads| Slot::Cpu { threads };
-    assert_eq!(slots("cpu:2"), Ok(vec![cpu(1), cpu(1)]));
-    assert_eq!(slots("cpu:2x4"), Ok(vec![cpu(4), cpu(4)]));
-    assert_eq!(
-        slots("cuda:0,1+cpu"),
-        Ok(vec![Slot::Gpu(0), Slot::Gpu(1), cpu(1)])
-    );
-    for wrong in ["", "cpu:0", "cpu:x", "cuda", "cuda:", "gpu:1", "cpu:1x"] {
-        assert!(slots(wrong).is_err(), "{wrong}");
-    }
 }
 
 #[test]

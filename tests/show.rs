@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use harness::schedule::Control;
-use harness::show::Display;
+use harness::show::{Display, View};
 
 use crate::schedule::{Place, plan};
 
@@ -33,7 +33,10 @@ fn plain_lines_tell_beginnings_ends_and_how_to_do_a_failed_run_again() {
     place.write("mode.2", "sleep 0.5; completed");
     let paper = Paper::default();
     let mut display = Display::plain(&plan, Box::new(paper.clone()));
-    place.schedule_telling(&plan, &Control::default(), &mut |told| display.tell(&told));
+    let view = View::new(&plan, &[]);
+    place.schedule_telling(&plan, &Control::default(), &mut |told| {
+        display.tell(&told, &view)
+    });
     let text = String::from_utf8(paper.0.lock().expect("no panic").clone()).expect("text");
     let seconds = regex::Regex::new(r"\d+(\.\d)? s\b").expect("a pattern");
     let id = &plan.runs[0].id;

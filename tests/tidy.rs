@@ -9,6 +9,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // Plain data.
     ("event", &["plan"]),
     ("stats", &[]),
+    ("time", &[]),
     // Reads suites, and checks the folders they name.
     ("suite", &["content"]),
     // Pure.
@@ -24,16 +25,16 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("layout", &[]),
     ("hub", &["layout", "plan", "suite"]),
     ("store", &["event", "plan"]),
-    ("schedule", &["event", "plan", "store"]),
+    ("schedule", &["cost", "event", "plan", "store", "time"]),
     ("cluster", &["event", "plan", "schedule", "store", "suite"]),
-    ("show", &["event", "hub", "plan", "schedule"]),
+    ("show", &["event", "hub", "plan", "schedule", "time"]),
     ("report", &["event", "judge", "plan", "stats", "suite"]),
     ("archive", &["plan", "store", "suite"]),
     (
         "commands",
         &[
             "archive", "cluster", "content", "cost", "count", "diff", "event", "hub", "judge",
-            "lint", "plan", "report", "schedule", "show", "stats", "store", "suite",
+            "lint", "plan", "report", "schedule", "show", "stats", "store", "suite", "time",
         ],
     ),
 ];
@@ -62,6 +63,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
         ],
     ),
     ("hf_hub", &["hub"]),
+    ("nvml_wrapper", &["schedule"]),
     ("indicatif", &["show"]),
     ("clap", &["bench", "commands", "main", "worker"]),
     ("ureq", &["hub"]),

@@ -45,7 +45,9 @@ pub fn script(profile: &Profile, command: &Command, runs: &Path) -> String {
         lines.push(format!("export {name}={}", word(value)));
     }
     lines.push(match profile.has_gpu() {
-        true => "slots=cuda:${CUDA_VISIBLE_DEVICES:?the job was given no accelerator}".into(),
+        true => {
+            "slots=cuda; : \"${CUDA_VISIBLE_DEVICES:?the job was given no accelerator}\"".into()
+        }
         false => format!("slots=cpu:1x{}", profile.cpus),
     });
     let container = profile.container.iter().map(|Argument(part)| part.as_str());

@@ -374,7 +374,14 @@ impl Watch<'_> {
             self.runs[i].told_started = true;
             let work = self.setting.store.work(planned)?;
             let measured_only = matches!(work, Work::Measure { .. });
-            self.say(i, What::Started { measured_only });
+            let slots = Vec::new();
+            self.say(
+                i,
+                What::Started {
+                    measured_only,
+                    slots,
+                },
+            );
         }
         Ok(())
     }

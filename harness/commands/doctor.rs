@@ -54,6 +54,11 @@ fn ask_worker() -> Result<Value, String> {
         .map_err(|error| format!("the worker's answer cannot be read: {error}"))
 }
 
+/// Whether the libtorch that trains can use accelerators.
+pub(super) fn worker_has_gpus() -> bool {
+    ask_worker().is_ok_and(|found| found["cuda"] == true)
+}
+
 /// How the hub is reached and what of it lies here; of the token only whether there is one.
 fn hub() -> Value {
     let settings = match Settings::of_environment() {

@@ -16,6 +16,7 @@ mod sources;
 mod stats;
 mod status;
 mod validate;
+mod watch;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -23,7 +24,6 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::cluster::Profile;
 use crate::hub::Reach;
 use crate::report::quoted;
 use crate::suite::{self, Problems, Suite};
@@ -103,39 +103,20 @@ enum Command {
         within: Within,
         #[command(flatten)]
         store: StoreAt,
-        /// Folder of prepared data: decoded images, tokens
-        #[arg(long, value_name = "DIR", default_value = CACHE)]
-        cache: PathBuf,
-        /// Where runs go: `cpu:2` (two at a time, one thread each), `cpu:2x4` (four threads each), `cuda:0,1`
-        #[arg(long, value_name = "SLOTS")]
-        slots: Option<String>,
-        /// How often a run in training saves itself, to go on from there: `90s`, `10m`, `2h`, or 0 for never
-        #[arg(long, value_name = "TIME", default_value = "10m", value_parser = run::duration)]
-        checkpoint_every: std::time::Duration,
-        /// Folder for the reports
-        #[arg(long, value_name = "DIR", default_value = "reports")]
-        out: PathBuf,
-        /// Use no network: models and data that are not in the cache are an error (as with HF_HUB_OFFLINE=1)
-        #[arg(long)]
-        offline: bool,
-        /// Where runs are done
-        #[arg(long, value_enum, default_value_t = Executor::Local)]
-        executor: Executor,
-        /// What the cluster is asked for, with `--executor slurm`
-        #[arg(long, value_name = "FILE", required_if_eq("executor", "slurm"))]
-        profile: Option<PathBuf>,
-        /// Write no report
-        #[arg(long)]
-        no_report: bool,
+        #[command(flatten)]
+        options: Box<run::Options>,
         #[command(flatten)]
         output: Output,
     },
-    /// Say how far the suites are
+    /// Say how far the suites are, and what every slot does right now
     Status {
         #[command(flatten)]
         suites: Suites,
         #[command(flatten)]
         store: StoreAt,
+        /// Say it again every two seconds, until Ctrl-C or until nobody works on it
+        #[arg(long)]
+        watch: bool,
         #[command(flatten)]
         output: Output,
     },
@@ -227,15 +208,6 @@ enum Command {
         /// Which shell
         shell: clap_complete::Shell,
     },
-}
-
-/// Where runs are done.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Executor {
-    /// On this machine
-    Local,
-    /// As jobs of a Slurm cluster
-    Slurm,
 }
 
 #[derive(Debug, clap::Args)]
@@ -373,57 +345,32 @@ pub fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
             select,
             within,
             store,
-            cache,
-            slots,
-            checkpoint_every,
-            out,
-            offline,
-            executor,
-            profile,
-            no_report,
+            options,
             output,
         } => {
             let suites = read(&suites.paths)?;
-            let executor = match (executor, profile) {
-                (Executor::Local, None) => run::Executor::Here,
-                (Executor::Slurm, Some(path)) => {
-                    if slots.is_some() {
-                        return Err(BadInput(
-                            "--slots: a job's slots follow from the profile".into(),
-                        )
-                        .into());
-                    }
-                    let profile =
-                        Profile::read(&path).map_err(|problems| BadInput(render(&[problems])))?;
-                    run::Executor::Slurm(Box::new(profile))
-                }
-                _ => return Err(BadInput("--profile goes with --executor slurm".into()).into()),
-            };
+            let executor = options.executor()?;
             run::run(&run::Wanted {
                 suites: &suites,
                 only: &select.only,
                 budget: within.budget,
                 store: store.dir(),
-                cache: &cache,
-                slots: slots.as_deref(),
-                checkpoint_every,
-                out: &out,
-                reach: reach(offline),
+                options: &options,
                 executor,
-                reports: match no_report {
-                    true => run::Reports::Leave,
-                    false => run::Reports::Write,
-                },
                 json: output.json,
             })
         }
         Command::Status {
             suites,
             store,
+            watch,
             output,
         } => {
             let found = sources::open(&suites.paths, store.store.as_deref())?;
-            status::status(&found.suites, &found.store, output.json)
+            match watch {
+                true => watch::watch(&found.store, output.json),
+                false => status::status(&found.suites, &found.store, output.json),
+            }
         }
         Command::Data {
             suites,

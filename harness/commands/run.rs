@@ -1,7 +1,9 @@
 //! `harness run`: do what is missing, then show the comparison.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::json;
@@ -9,12 +11,18 @@ use serde_json::json;
 use super::select::Only;
 use super::{BadInput, Exit, fetch, plan, print_json, quoted, render, report, shown};
 use crate::cluster::{self, Profile};
-use crate::hub::Reach;
+use crate::cost::Forecast;
 use crate::plan::{Plan, PlannedRun};
-use crate::schedule::{Control, Setting, Slot, Slots, Summary, schedule, worker_path};
-use crate::show::Display;
-use crate::store::Store;
+use crate::schedule::queue::Order;
+use crate::schedule::rules::{self, Rules};
+use crate::schedule::{
+    self, Audience, Control, Monitor, Outlook, Policy, Setting, Slot, Slots, Summary, Told,
+    schedule, worker_path,
+};
+use crate::show::{Display, Records, View};
+use crate::store::{Live, Store};
 use crate::suite::{self, Suite};
+use crate::time;
 
 /// What the command line says.
 pub struct Wanted<'a> {
@@ -22,14 +30,74 @@ pub struct Wanted<'a> {
     pub only: &'a [Only],
     pub budget: Option<plan::Budget>,
     pub store: &'a Path,
-    pub cache: &'a Path,
-    pub slots: Option<&'a str>,
-    pub checkpoint_every: Duration,
-    pub out: &'a Path,
-    pub reach: Reach,
+    pub options: &'a Options,
     pub executor: Executor,
-    pub reports: Reports,
     pub json: bool,
+}
+
+/// The options of `harness run` alone.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Folder of prepared data: decoded images, tokens
+    #[arg(long, value_name = "DIR", default_value = super::CACHE)]
+    cache: PathBuf,
+    /// Where runs go: `cuda` (every accelerator), `cuda:0,1`, `cuda:0/2` (two at a time), `cpu:2` (two at a time, one thread
+    /// each), `cpu:2x4` (four threads each) [default: every accelerator, or every core]
+    #[arg(long, value_name = "SLOTS")]
+    slots: Option<String>,
+    /// How many devices do a run together, whatever the suite says
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    devices: Option<u32>,
+    /// What comes first: `soonest` lets the whole plan end soonest, `tables` completes one table after the other
+    #[arg(long, value_name = "ORDER", default_value = "soonest")]
+    order: Order,
+    /// How often a run in training saves itself, to go on from there: `90s`, `10m`, `2h`, or 0 for never
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = time::read)]
+    checkpoint_every: Duration,
+    /// How often a run is tried that ends without a result, and how long it rests first: `killed=3/10s`, `all=1`; of failed,
+    /// killed, stalled, timed_out, out_of_memory [default: killed=3/10s stalled=2/10s out_of_memory=2/60s, the others 1]
+    #[arg(long, value_name = "RULE")]
+    retry: Vec<rules::Word>,
+    /// How long an attempt at a run may take; 0: as long as it takes
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = time::read)]
+    timeout: Duration,
+    /// How long a run may tell nothing; 0: for ever
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = time::read)]
+    stall: Duration,
+    /// Begin nothing more after so many failed runs
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    max_fail: Option<u32>,
+    /// Append everything that happens to this file, as JSON lines; `-` for standard output
+    #[arg(long, value_name = "FILE")]
+    events: Option<PathBuf>,
+    /// A shell command to call at the end: it gets the summary as JSON on standard input, and HARNESS_EXIT, HARNESS_DONE,
+    /// HARNESS_FAILED and HARNESS_STOPPED
+    #[arg(long, value_name = "COMMAND")]
+    notify: Option<String>,
+    /// Folder for the reports
+    #[arg(long, value_name = "DIR", default_value = "reports")]
+    out: PathBuf,
+    /// Use no network: models and data that are not in the cache are an error (as with HF_HUB_OFFLINE=1)
+    #[arg(long)]
+    offline: bool,
+    /// Where runs are done
+    #[arg(long, value_enum, default_value_t = Place::Local)]
+    executor: Place,
+    /// What the cluster is asked for, with `--executor slurm`
+    #[arg(long, value_name = "FILE", required_if_eq("executor", "slurm"))]
+    profile: Option<PathBuf>,
+    /// Write no report
+    #[arg(long)]
+    no_report: bool,
+}
+
+/// Where runs are done, on the command line.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Place {
+    /// On this machine
+    Local,
+    /// As jobs of a Slurm cluster
+    Slurm,
 }
 
 /// Where runs are done.
@@ -40,26 +108,65 @@ pub enum Executor {
     Slurm(Box<Profile>),
 }
 
-/// Whether reports are written at the end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reports {
-    /// They are.
-    Write,
-    /// They are not: another process does.
-    Leave,
+impl Options {
+    /// Where runs are done.
+    pub fn executor(&self) -> anyhow::Result<Executor> {
+        match (self.executor, &self.profile) {
+            (Place::Local, None) => Ok(Executor::Here),
+            (Place::Slurm, Some(path)) => {
+                if self.slots.is_some() {
+                    let text = "--slots: a job's slots follow from the profile";
+                    return Err(BadInput(text.into()).into());
+                }
+                let profile =
+                    Profile::read(path).map_err(|problems| BadInput(render(&[problems])))?;
+                Ok(Executor::Slurm(Box::new(profile)))
+            }
+            _ => Err(BadInput("--profile goes with --executor slurm".into()).into()),
+        }
+    }
+
+    fn policy(&self) -> Policy {
+        let some = |time: Duration| Some(time).filter(|time| !time.is_zero());
+        Policy {
+            order: self.order,
+            rules: self.retry.iter().fold(Rules::default(), Rules::with),
+            timeout: some(self.timeout),
+            stall: some(self.stall),
+            most_failures: self.max_fail.map(|count| count as usize),
+        }
+    }
+
+    /// The slots that are asked for, or all that this machine has.
+    fn slots(&self, monitor: &Monitor) -> anyhow::Result<Vec<Slot>> {
+        let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+        if let Some(text) = &self.slots {
+            let slots = text.parse::<Slots>();
+            let slots = slots.and_then(|slots| slots.find(visible.as_deref(), monitor));
+            return slots.map_err(|error| BadInput(format!("--slots: {error}")).into());
+        }
+        // An accelerator is of no use to a libtorch that was built without support for it.
+        match Slots::all_gpus().find(visible.as_deref(), monitor) {
+            Ok(slots) if super::doctor::worker_has_gpus() => Ok(slots),
+            _ => Ok(Slot::cores()),
+        }
+    }
 }
 
 pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Exit> {
-    let slots = match wanted.slots {
-        Some(text) => {
-            text.parse::<Slots>()
-                .map_err(|error| BadInput(format!("--slots: {error}")))?
-                .0
-        }
-        None => Slot::default_set(),
+    let options = wanted.options;
+    let monitor = Monitor::open();
+    let slots = match wanted.executor {
+        Executor::Here => options.slots(&monitor)?,
+        Executor::Slurm(_) => Vec::new(),
     };
     let store = Store::open(wanted.store)?;
-    let (plan, _) = plan::planned(wanted.suites, wanted.only, wanted.budget, &store)?;
+    let (mut plan, _) = plan::planned(wanted.suites, wanted.only, wanted.budget, &store)?;
+    if let Some(devices) = options.devices {
+        plan.runs
+            .iter_mut()
+            .for_each(|run| run.devices = devices as usize);
+    }
     // A damaged run counts as missing; the schedule then names the file.
     let missing: Vec<&PlannedRun> = plan
         .runs
@@ -67,14 +174,29 @@ pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Exit> {
         .filter(|run| store.damage(&run.id).is_some() || !store.is_done(run).unwrap_or(false))
         .collect();
     let summary = if !missing.is_empty() {
+        if let Executor::Here = wanted.executor {
+            room(&missing, &slots)?;
+        }
         let control = Control::of_signals()?;
         let mut folders = locate(wanted.suites)?;
-        match fetch::provide(wanted.suites, &missing, wanted.reach, &control)? {
+        match fetch::provide(
+            wanted.suites,
+            &missing,
+            super::reach(options.offline),
+            &control,
+        )? {
             Some(fetched) => folders.extend(fetched),
             None => return Ok(Exit::Interrupted),
         }
         match &wanted.executor {
-            Executor::Here => here(wanted, &plan, &store, &slots, folders, &control)?,
+            Executor::Here => {
+                let ground = Ground {
+                    slots: &slots,
+                    monitor: &monitor,
+                    folders,
+                };
+                here(wanted, &plan, &store, ground, &control)?
+            }
             Executor::Slurm(profile) => on_cluster(wanted, &plan, &store, profile, &control)?,
         }
     } else {
@@ -86,12 +208,12 @@ pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Exit> {
         }
     };
     let mut reports = Vec::new();
-    let reported = match wanted.reports {
-        Reports::Write => wanted.suites,
-        Reports::Leave => &[],
+    let reported = match options.no_report {
+        false => wanted.suites,
+        true => &[],
     };
     for suite in reported {
-        let rendered = report::write(suite, &store, wanted.out)?;
+        let rendered = report::write(suite, &store, &options.out)?;
         if !wanted.json {
             report::show(&rendered);
         }
@@ -104,30 +226,139 @@ pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Exit> {
     } else {
         println!("{}", sentence(&summary));
     }
-    Ok(exit(&summary))
+    let exit = exit(&summary, options);
+    if let Some(command) = &options.notify {
+        notify(command, &summary, exit);
+    }
+    Ok(exit)
+}
+
+/// Whether there are enough devices for every run.
+fn room(missing: &[&PlannedRun], slots: &[Slot]) -> anyhow::Result<()> {
+    let most = schedule::most_devices(slots);
+    let Some(run) = missing.iter().find(|run| run.devices > most) else {
+        return Ok(());
+    };
+    let text = format!(
+        "a run of task {} asks for {} devices, and the slots have {most}; `--devices {most}` does each run on {most}, which          gives the same but for rounding",
+        run.task, run.devices
+    );
+    Err(BadInput(text).into())
+}
+
+/// What a schedule on this machine stands on.
+struct Ground<'a> {
+    slots: &'a [Slot],
+    monitor: &'a Monitor,
+    folders: BTreeMap<String, PathBuf>,
 }
 
 fn here(
     wanted: &Wanted<'_>,
     plan: &Plan,
     store: &Store,
-    slots: &[Slot],
-    folders: BTreeMap<String, PathBuf>,
+    ground: Ground<'_>,
     control: &Control,
 ) -> anyhow::Result<Summary> {
+    let options = wanted.options;
     let setting = Setting {
         store,
-        slots,
+        slots: ground.slots,
         worker: worker_path()?,
-        folders,
-        cache: Some(std::path::absolute(wanted.cache)?),
-        checkpoint_every: Some(wanted.checkpoint_every).filter(|every| !every.is_zero()),
+        folders: ground.folders,
+        cache: Some(std::path::absolute(&options.cache)?),
+        checkpoint_every: Some(options.checkpoint_every).filter(|every| !every.is_zero()),
+        policy: options.policy(),
+        forecast: Forecast::new(wanted.suites, plan, |id| store.seconds(id)),
+        monitor: ground.monitor,
         again: &|run| again(wanted.suites, wanted.store, run),
     };
-    let mut display = Display::new(plan, slots);
-    let summary = schedule(plan, &setting, control, &mut |told| display.tell(&told));
-    display.close();
+    let mut everybody = Everybody::new(options, plan, ground.slots)?;
+    // Who looks from elsewhere is shown nothing where nothing can be written.
+    everybody.live = store.live().ok();
+    let summary = schedule(plan, &setting, control, &mut everybody);
+    everybody.display.close();
     summary
+}
+
+/// Who is told of a schedule: a person, other programs, and who looks from elsewhere.
+struct Everybody {
+    view: View,
+    display: Display,
+    records: Option<Records>,
+    live: Option<Live>,
+}
+
+impl Everybody {
+    fn new(options: &Options, plan: &Plan, slots: &[Slot]) -> anyhow::Result<Everybody> {
+        let view = View::new(plan, slots);
+        let records = options.events.as_deref().map(|path| {
+            Records::to(path)
+                .map_err(|error| BadInput(format!("--events: {}: {error}", shown(path))))
+        });
+        Ok(Everybody {
+            display: Display::new(plan, &view),
+            view,
+            records: records.transpose()?,
+            live: None,
+        })
+    }
+}
+
+impl Audience for Everybody {
+    fn tell(&mut self, told: Told<'_>) {
+        let slot = told.slot.map(|slot| self.view.slots[slot].slot.clone());
+        self.view.tell(&told);
+        self.display.tell(&told, &self.view);
+        if let Some(records) = &mut self.records {
+            records.tell(&told, slot.as_deref());
+        }
+    }
+
+    fn look(&mut self, outlook: &Outlook) {
+        self.view.look(outlook);
+        self.display.look(&self.view);
+        if let Some(records) = &mut self.records {
+            records.look(&self.view);
+        }
+        let text = serde_json::to_string(&self.view).unwrap_or_default();
+        if let Some(live) = &self.live {
+            // The next look says it again.
+            let _ = live.say(&text);
+        }
+    }
+}
+
+/// Calls the user's command. Its failure is told, and costs no result.
+fn notify(command: &str, summary: &Summary, exit: Exit) {
+    let called = || -> anyhow::Result<()> {
+        let mut child = Command::new("sh")
+            .args(["-c", command])
+            .env("HARNESS_EXIT", (exit as u8).to_string())
+            .env(
+                "HARNESS_DONE",
+                (summary.done.len() + summary.already.len()).to_string(),
+            )
+            .env(
+                "HARNESS_FAILED",
+                (summary.failed.len() + summary.blocked.len()).to_string(),
+            )
+            .env("HARNESS_STOPPED", summary.interrupted.len().to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()?;
+        let text = serde_json::to_string(summary)?;
+        if let Some(mut input) = child.stdin.take() {
+            // It need not read it.
+            let _ = writeln!(input, "{text}");
+        }
+        let status = child.wait()?;
+        anyhow::ensure!(status.success(), "it ended with {status}");
+        Ok(())
+    };
+    if let Err(error) = called() {
+        eprintln!("--notify: {error:#}");
+    }
 }
 
 /// Submits the runs to a cluster, where a job for each does `harness run --only run=...`, and waits for them.
@@ -144,7 +375,7 @@ fn on_cluster(
         arguments.push(absolute(&suite.path)?);
     }
     arguments.extend(["--store".into(), absolute(wanted.store)?]);
-    arguments.extend(["--cache".into(), absolute(wanted.cache)?]);
+    arguments.extend(["--cache".into(), absolute(&wanted.options.cache)?]);
     arguments.extend(["--offline".into(), "--no-report".into()]);
     let program = profile.program(std::env::current_exe()?);
     let setting = cluster::Setting {
@@ -154,9 +385,9 @@ fn on_cluster(
         again: &|run| again(wanted.suites, wanted.store, run),
         note: &|line| eprintln!("{line}"),
     };
-    let mut display = Display::new(plan, &[]);
-    let summary = cluster::watch(plan, &setting, control, &mut |told| display.tell(&told));
-    display.close();
+    let mut everybody = Everybody::new(wanted.options, plan, &[])?;
+    let summary = cluster::watch(plan, &setting, control, &mut |told| everybody.tell(told));
+    everybody.display.close();
     summary
 }
 
@@ -196,25 +427,6 @@ pub(super) fn again(suites: &[Suite], store: &Path, run: &PlannedRun) -> String 
         .join(" ")
 }
 
-/// A time as the command line says it: `90s`, `10m`, `2h`, or `0`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let refused = || format!("`{text}` is no time; write `90s`, `10m`, `2h`, or 0");
-    let end = text.find(|c: char| !c.is_ascii_digit());
-    let (count, unit) = text.split_at(end.unwrap_or(text.len()));
-    let count: u64 = count.parse().map_err(|_| refused())?;
-    let seconds = match unit {
-        "" if count == 0 => Some(0),
-        "s" => Some(count),
-        "m" => count.checked_mul(60),
-        "h" => count.checked_mul(3600),
-        _ => None,
-    };
-    // Longer than a century is a slip; never is 0.
-    let century = 100 * 366 * 24 * 3600;
-    let seconds = seconds.filter(|&seconds| seconds <= century);
-    seconds.map(Duration::from_secs).ok_or_else(refused)
-}
-
 fn sentence(summary: &Summary) -> String {
     let parts = [
         (summary.done.len(), "done"),
@@ -229,47 +441,24 @@ fn sentence(summary: &Summary) -> String {
         .map(|(n, what)| format!("{n} {what}"))
         .collect();
     let text = format!("runs: {}", said.join(", "));
-    if exit(summary) == Exit::Success && summary.done.is_empty() {
+    if summary.already.len() > 0 && said.len() == 1 {
         format!("{text}; nothing to do")
     } else {
         text
     }
 }
 
-fn exit(summary: &Summary) -> Exit {
-    if !summary.interrupted.is_empty() {
+fn exit(summary: &Summary, options: &Options) -> Exit {
+    let has_failed = !summary.failed.is_empty() || !summary.blocked.is_empty();
+    // What was left undone because of failures was stopped by nobody.
+    let gave_up = options
+        .max_fail
+        .is_some_and(|most| summary.failed.len() >= most as usize);
+    if !summary.interrupted.is_empty() && !gave_up {
         Exit::Interrupted
-    } else if !summary.failed.is_empty() || !summary.blocked.is_empty() {
+    } else if has_failed {
         Exit::RunsFailed
     } else {
         Exit::Success
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_read_as_they_are_written() {
-        for (text, seconds) in [("0", 0), ("0s", 0), ("90s", 90), ("10m", 600), ("2h", 7200)] {
-            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
-        }
-        for text in [
-            "",
-            "m",
-            "10",
-            "10 m",
-            "-1s",
-            "1.5h",
-            "1d",
-            "99999999999999999999s",
-            "9999999999999999h",
-        ] {
-            assert!(
-                duration(text).is_err_and(|error| error.contains(text)),
-                "{text}"
-            );
-        }
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{Exit, print_json};
+use super::{Exit, print_json, watch};
 use crate::plan::{PlannedRun, expand};
 use crate::store::Store;
 use crate::suite::Suite;
@@ -59,6 +59,10 @@ pub fn status(suites: &[Suite], store: &Path, json: bool) -> anyhow::Result<Exit
         if let Some(failed) = store.failed(&run.id)? {
             println!("\n{name}: {}\n  again: {}", failed.outcome, failed.again);
         }
+    }
+    let now = watch::show(&store);
+    if !now.is_empty() {
+        println!("\n{}", now.join("\n"));
     }
     Ok(Exit::Success)
 }

@@ -1,6 +1,7 @@
 //! What runs cost before they are run: measured where like runs have run, else worked out from stated sizes. Pure.
 
 mod budget;
+mod forecast;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,6 +12,7 @@ use crate::plan::{Plan, PlannedRun, RunId, RunSpec};
 use crate::suite::{Length, MethodEntry, Precision, Scale, Suite};
 
 pub use budget::{Choice, choose};
+pub use forecast::Forecast;
 
 /// The device that is assumed where nothing was measured: one A100.
 pub const DEVICE: &str = "one A100";
@@ -45,7 +47,7 @@ pub struct Estimate {
 /// What is known about runs before they are run.
 #[derive(Clone, Debug, Default)]
 pub struct Knowledge {
-    /// Mean seconds of finished runs, by the identity they would have with seed 0.
+    /// Mean device time of finished runs in seconds, by the identity they would have with seed 0.
     measured: HashMap<RunId, f64>,
     /// Parameters of finished runs, in the same way.
     parameters: HashMap<RunId, u64>,
@@ -76,7 +78,8 @@ impl Knowledge {
             };
             let like = seedless(&run.spec);
             let (seconds, count) = sums.entry(like.clone()).or_default();
-            (*seconds, *count) = (*seconds + record.seconds, *count + 1.0);
+            let device_time = record.seconds * record.environment.processes.max(1) as f64;
+            (*seconds, *count) = (*seconds + device_time, *count + 1.0);
             knowledge
                 .parameters
                 .insert(like, record.environment.parameters);
@@ -85,6 +88,13 @@ impl Knowledge {
             .into_iter()
             .map(|(id, (seconds, count))| (id, seconds / count))
             .collect();
+        knowledge.scales = Knowledge::stated(suites).scales;
+        knowledge
+    }
+
+    /// From the suites alone.
+    pub fn stated(suites: &[Suite]) -> Knowledge {
+        let mut knowledge = Knowledge::default();
         for suite in suites {
             for (name, task) in &suite.tasks {
                 if let Some(scale) = &task.scale {
@@ -131,23 +141,41 @@ impl Knowledge {
 /// 2 operations per parameter and token for a forward and 4 for a backward pass; attention, measurements and the base
 /// update are left out.
 fn worked_out(spec: &RunSpec, scale: &Scale) -> Option<f64> {
-    let (MethodEntry::Trained(method), Some(training)) = (&spec.method, &spec.training) else {
+    let Some((examples, per_token, precision)) = passed(spec, scale.examples) else {
         return Some(0.0);
     };
+    let computing = scale.computing.unwrap_or(scale.parameters);
+    let operations = examples? * scale.tokens * computing * per_token;
+    let speed = match precision {
+        Precision::Bfloat16 => BFLOAT16,
+        _ => FLOAT32,
+    };
+    Some(operations / speed)
+}
+
+/// What a run computes, to be compared with other runs of its task alone; not zero.
+fn work(spec: &RunSpec) -> f64 {
+    match passed(spec, None) {
+        None => 1.0,
+        Some((Some(examples), per_token, _)) => examples * per_token,
+        // As long as the training set, whatever that is.
+        Some((None, per_token, _)) => per_token,
+    }
+}
+
+/// Examples that a run trains on, operations for one parameter and token of one, and the precision; nothing without
+/// training. `examples` is the size of the training set.
+fn passed(spec: &RunSpec, examples: Option<f64>) -> Option<(Option<f64>, f64, Precision)> {
+    let (MethodEntry::Trained(method), Some(training)) = (&spec.method, &spec.training) else {
+        return None;
+    };
+    let batch = training.batch as f64;
     let updates = match training.length {
-        Length::Steps(steps) => steps as f64,
-        Length::Epochs(epochs) => epochs as f64 * (scale.examples? / training.batch as f64).ceil(),
+        Length::Steps(steps) => Some(steps as f64),
+        Length::Epochs(epochs) => examples.map(|all| epochs as f64 * (all / batch).ceil()),
     };
     let passes = method.passes();
     let per_token = 2.0 * f64::from(passes.forward) + 4.0 * f64::from(passes.backward);
-    let computing = scale.computing.unwrap_or(scale.parameters);
-    let operations = updates * training.batch as f64 * scale.tokens * computing * per_token;
-    Some(
-        operations
-            / if training.precision == Precision::Bfloat16 {
-                BFLOAT16
-            } else {
-                FLOAT32
-            },
-    )
+    let examples = updates.map(|updates| updates * batch);
+    Some((examples, per_token, training.precision))
 }

@@ -1,14 +1,19 @@
-//! A plan's runs, each in its own process, on slots.
+//! A plan's runs, each by a worker of its own, on slots.
 //!
-//! The decision which run is next is pure ([`queue`]); a worker process is a thin shell (`process`). Between them
-//! stands [`schedule`]: it alone moves runs from state to state, on the calling thread, and a thread a slot runs them.
+//! The decision which run is next, and where, is pure ([`queue`], `board`, [`rules`]); a worker is a thin shell (`process`).
+//! Between them stands [`schedule`]: it alone moves runs from state to state, on the calling thread, and a thread an attempt
+//! runs them.
 //!
 //! Invariants: the failure of a run loses that run only; a run is attempted by one supervisor, however many share the
-//! store; no worker outlives its supervisor.
+//! store; no worker outlives its supervisor, and what a worker started does not outlive the attempt.
 
+mod board;
 mod control;
+mod gpu;
+mod memory;
 mod process;
 pub mod queue;
+pub mod rules;
 mod run;
 mod slot;
 mod told;
@@ -17,25 +22,31 @@ mod worker;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::cost::Forecast;
 use crate::event::{Event, Outcome};
 use crate::plan::{Plan, PlannedRun, RunId};
 use crate::store::{Attempt, Store, Work};
-use queue::{Queue, State};
-use run::on_slot;
+use queue::{Order, Placement, Queue, State};
+use rules::{Ends, Rules};
+use run::{Given, on_slots};
 
 pub use control::{Control, Wish};
-pub use slot::{Slot, Slots};
-pub use told::{Failure, Summary, Told, What};
+pub use gpu::{Monitor, Use};
+pub use slot::{Gpu, Slot, Slots};
+pub use told::{Audience, Failure, Outlook, Summary, Told, What};
 pub use worker::worker_path;
 
 pub use crate::BUILD;
 
 /// How often the store is asked for runs of other supervisors.
 const POLL: Duration = Duration::from_millis(200);
+/// How often the audience is told how things stand, and accelerators are looked at.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Where and with what runs are run.
 pub struct Setting<'a> {
@@ -51,76 +62,133 @@ pub struct Setting<'a> {
     pub cache: Option<PathBuf>,
     /// How often a run in training saves itself; none never does.
     pub checkpoint_every: Option<Duration>,
+    /// In what order, how often and how long.
+    pub policy: Policy,
+    /// How long runs are expected to take.
+    pub forecast: Forecast,
+    /// Who watches the accelerators.
+    pub monitor: &'a Monitor,
     /// The command with which a user does one run again.
     pub again: &'a (dyn Fn(&PlannedRun) -> String + Sync),
 }
 
-/// What a slot says to the schedule.
+/// In what order runs begin, how often they are tried, and how long they may take.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// What comes first.
+    pub order: Order,
+    /// How often a run is tried, by how it ends.
+    pub rules: Rules,
+    /// How long an attempt may take; none: as long as it takes.
+    pub timeout: Option<Duration>,
+    /// How long an attempt may tell nothing; none: for ever.
+    pub stall: Option<Duration>,
+    /// After so many failed runs nothing more is begun; none: whatever fails.
+    pub most_failures: Option<usize>,
+}
+
+/// How long a worker tells nothing at most, unless the user says otherwise. Between two events of a large model lie as many
+/// updates as take some minutes, or the evaluation of a portion.
+pub const STALL: Duration = Duration::from_secs(3600);
+
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy {
+            order: Order::default(),
+            rules: Rules::default(),
+            timeout: None,
+            stall: Some(STALL),
+            most_failures: None,
+        }
+    }
+}
+
+/// What an attempt says to the schedule.
 enum Said {
+    /// The numbers of its processes.
+    Processes(Vec<u32>),
     Event(Event),
-    Ended(Option<(Outcome, f64, Option<Failure>)>),
+    /// None when it was stopped.
+    Ended(Option<Ended>),
     /// Another supervisor has the run now.
     Lost,
 }
 
-/// Runs everything of `plan` that is not done, and returns when all has ended or `control` says stop. `tell` is
-/// called on this thread. Fails only when the store cannot be used at all.
+/// How an attempt ended.
+struct Ended {
+    outcome: Outcome,
+    seconds: f64,
+    /// None for a result.
+    failure: Option<Failure>,
+    /// The name of the attempt that failed.
+    attempt: Option<String>,
+}
+
+/// Runs everything of `plan` that is not done, and returns when all has ended or `control` says stop. The audience is
+/// told on this thread.
+///
+/// # Errors
+/// When the store cannot be used at all, or a run needs more devices than there are.
 pub fn schedule(
     plan: &Plan,
     setting: &Setting<'_>,
     control: &Control,
-    tell: &mut dyn FnMut(Told<'_>),
+    audience: &mut dyn Audience,
 ) -> Result<Summary> {
     setting
         .store
         .clear_leftovers()
         .context("clearing what an earlier supervisor left")?;
-    let mut schedule = Schedule::new(plan, setting, control, tell)?;
+    let (said, heard) = mpsc::channel();
     std::thread::scope(|scope| {
-        let (said, heard) = mpsc::channel();
-        for slot in 0..setting.slots.len() {
-            let (give, given) = mpsc::channel::<(usize, Attempt)>();
-            let said = said.clone();
-            schedule.idle.push((slot, give));
-            scope.spawn(move || {
-                for (run, attempt) in given {
-                    on_slot(&plan.runs[run], attempt, setting, slot, control, &|what| {
-                        // The schedule outlives its slots.
-                        let _ = said.send((slot, run, what));
-                    });
-                }
-            });
-        }
-        drop(said);
+        let mut schedule = Schedule::new(plan, setting, control, audience, scope, said);
         schedule.work(&heard);
-        // Without givers, the slots' threads end.
-        schedule.idle.clear();
-    });
-    Ok(schedule.summary())
+        Ok(schedule.summary())
+    })
+}
+
+/// The most devices that `slots` have for one run.
+pub fn most_devices(slots: &[Slot]) -> usize {
+    board::Board::new(slots).most()
 }
 
 /// The state of [`schedule`].
-struct Schedule<'a> {
-    plan: &'a Plan,
-    setting: &'a Setting<'a>,
-    control: &'a Control,
-    tell: &'a mut dyn FnMut(Told<'_>),
+struct Schedule<'s, 'e, 'a> {
+    plan: &'e Plan,
+    setting: &'e Setting<'e>,
+    control: &'e Control,
+    audience: &'a mut dyn Audience,
+    /// Where attempts run, and how they say something of a run.
+    scope: &'s Scope<'s, 'e>,
+    said: Sender<(usize, Said)>,
+    begun: Instant,
     queue: Queue,
-    /// Slots with nothing to do, the first last.
-    idle: Vec<(usize, Sender<(usize, Attempt)>)>,
-    busy: HashMap<usize, Sender<(usize, Attempt)>>,
+    forecast: Forecast,
+    busy: HashMap<usize, Busy>,
+    /// How attempts at each run ended.
+    ends: HashMap<usize, Ends>,
     already: Vec<usize>,
-    /// Names of the failed attempts that were there before us.
+    failed: usize,
+    /// The failed attempts that we know of: those that were there before us, and our own.
     old_failures: HashMap<usize, String>,
 }
 
-impl<'a> Schedule<'a> {
+/// A run that is on slots.
+#[derive(Default)]
+struct Busy {
+    slots: Vec<usize>,
+    pids: Vec<u32>,
+}
+
+impl<'s, 'e, 'a> Schedule<'s, 'e, 'a> {
     fn new(
-        plan: &'a Plan,
-        setting: &'a Setting<'a>,
-        control: &'a Control,
-        tell: &'a mut dyn FnMut(Told<'_>),
-    ) -> Result<Self> {
+        plan: &'e Plan,
+        setting: &'e Setting<'e>,
+        control: &'e Control,
+        audience: &'a mut dyn Audience,
+        scope: &'s Scope<'s, 'e>,
+        said: Sender<(usize, Said)>,
+    ) -> Self {
         let mut old_failures = HashMap::new();
         for (i, run) in plan.runs.iter().enumerate() {
             // A damaged record of a failure is as good as none.
@@ -128,32 +196,47 @@ impl<'a> Schedule<'a> {
                 old_failures.insert(i, failed.attempt);
             }
         }
-        let queue = Queue::new(plan);
-        let (idle, busy, already) = (Vec::new(), HashMap::new(), Vec::new());
-        Ok(Schedule {
+        let forecast = setting.forecast.clone();
+        let mut queue = Queue::new(
+            plan,
+            setting.slots,
+            setting.policy.order,
+            &forecast.seconds(),
+        );
+        for (i, slot) in setting.slots.iter().enumerate() {
+            if let Some(seen) = slot.gpu().and_then(|gpu| setting.monitor.look(gpu)) {
+                queue.has_memory(i, seen.memory);
+            }
+        }
+        Schedule {
             plan,
             setting,
             control,
-            tell,
+            audience,
+            scope,
+            said,
+            begun: Instant::now(),
             queue,
-            idle,
-            busy,
-            already,
+            forecast,
+            busy: HashMap::new(),
+            ends: HashMap::new(),
+            already: Vec::new(),
+            failed: 0,
             old_failures,
-        })
+        }
     }
 
-    fn work(&mut self, heard: &mpsc::Receiver<(usize, usize, Said)>) {
-        self.idle.reverse();
-        let mut asked = Instant::now();
+    /// Seconds since the beginning: the queue's time.
+    fn now(&self) -> f64 {
+        self.begun.elapsed().as_secs_f64()
+    }
+
+    fn work(&mut self, heard: &mpsc::Receiver<(usize, Said)>) {
+        let (mut asked, mut looked) = (Instant::now(), None::<Instant>);
         loop {
-            if self.control.wish() != Wish::GoOn {
-                for run in [
-                    self.queue.all(State::Pending),
-                    self.queue.all(State::Elsewhere),
-                ]
-                .concat()
-                {
+            if self.control.wish() != Wish::GoOn || self.has_given_up() {
+                let waiting = [State::Pending, State::Elsewhere].map(|state| self.queue.all(state));
+                for run in waiting.concat() {
                     self.queue.set(run, State::Interrupted);
                 }
             } else {
@@ -168,43 +251,77 @@ impl<'a> Schedule<'a> {
             if self.queue.is_over() {
                 return;
             }
+            if looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
+                looked = Some(Instant::now());
+                self.look();
+            }
             match heard.recv_timeout(POLL / 4) {
-                Ok((slot, run, said)) => {
-                    self.hear(slot, run, said);
-                    while let Ok((slot, run, said)) = heard.try_recv() {
-                        self.hear(slot, run, said);
+                Ok((run, said)) => {
+                    self.hear(run, said);
+                    while let Ok((run, said)) = heard.try_recv() {
+                        self.hear(run, said);
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
-                    unreachable!("the slots' threads live as long as the schedule")
+                    unreachable!("the schedule has a sender of its own")
                 }
             }
         }
     }
 
-    /// Gives runs to slots until either are used up.
+    fn has_given_up(&self) -> bool {
+        let most = self.setting.policy.most_failures;
+        most.is_some_and(|most| self.failed >= most)
+    }
+
+    /// Begins runs until room or runs are used up.
     fn fill(&mut self) {
-        while !self.idle.is_empty() {
-            let Some(run) = self.queue.next() else { return };
-            match self.begin(run) {
-                Ok(Some(attempt)) => {
-                    let (slot, give) = self.idle.pop().expect("one is idle");
-                    self.queue.set(run, State::Running);
-                    let measured_only = matches!(attempt.work(), Work::Measure { .. });
-                    self.say(Some(slot), run, What::Started { measured_only });
-                    give.send((run, attempt))
-                        .expect("a slot's thread waits for runs");
-                    self.busy.insert(slot, give);
-                }
+        while !self.has_given_up() {
+            let Some(placement) = self.queue.next(self.now()) else {
+                return;
+            };
+            let run = placement.run;
+            match self.attempt(run) {
+                Ok(Some(attempt)) => self.begin(placement, attempt),
                 Ok(None) => {}
-                Err(error) => self.lose(run, &error),
+                Err(error) => self.lose(run, &format!("{error:#}")),
             }
         }
+    }
+
+    fn begin(&mut self, placement: Placement, attempt: Attempt) {
+        let run = placement.run;
+        self.queue.begin(&placement, self.now());
+        let slots = placement.slots;
+        let busy = Busy {
+            slots: slots.clone(),
+            pids: Vec::new(),
+        };
+        self.busy.insert(run, busy);
+        let started = What::Started {
+            measured_only: matches!(attempt.work(), Work::Measure { .. }),
+            slots: slots.clone(),
+        };
+        self.say(run, started);
+        let ends = self.ends.get(&run).copied().unwrap_or_default();
+        let given = Given {
+            attempt,
+            slots,
+            ends,
+        };
+        let (plan, setting, control) = (self.plan, self.setting, self.control);
+        let said = self.said.clone();
+        self.scope.spawn(move || {
+            on_slots(&plan.runs[run], given, setting, control, &|what| {
+                // The schedule outlives its attempts.
+                let _ = said.send((run, what));
+            });
+        });
     }
 
     /// An attempt at `run`, or none when it was moved to another state instead.
-    fn begin(&mut self, run: usize) -> Result<Option<Attempt>> {
+    fn attempt(&mut self, run: usize) -> Result<Option<Attempt>> {
         let (store, planned) = (self.setting.store, &self.plan.runs[run]);
         // A run whose files cannot be read is done again: that gives the same.
         let damage = store.damage(&planned.id);
@@ -216,13 +333,13 @@ impl<'a> Schedule<'a> {
             && store.intact_weights(stage)?.is_none()
         {
             self.move_to(run, State::Blocked);
-            self.say(None, run, What::Blocked);
+            self.say(run, What::Blocked);
             return Ok(None);
         }
         let Some(lease) = store.lease(&planned.id)? else {
             if self.queue.state(run) != State::Elsewhere {
                 self.queue.set(run, State::Elsewhere);
-                self.say(None, run, What::Waiting);
+                self.say(run, What::Waiting);
             }
             return Ok(None);
         };
@@ -242,19 +359,22 @@ impl<'a> Schedule<'a> {
             (damage, work) = (Some(format!("{error:#}")), Work::Train);
         }
         if let Some(what) = damage {
-            self.say(None, run, What::Damaged { what });
+            self.say(run, What::Damaged { what });
         }
         if let Some(failed) = store.failed(&planned.id).ok().flatten()
             && self.old_failures.get(&run) != Some(&failed.attempt)
         {
-            // Another supervisor of this time failed at it; so it is for us.
-            let folder = Some(store.failed_folder(&planned.id));
+            // Another supervisor of this time failed at it: it counts as if we had.
+            self.ends
+                .entry(run)
+                .or_default()
+                .set(&failed.outcome, failed.count - 1);
             let failure = Failure {
                 log_end: Vec::new(),
-                folder,
+                folder: Some(store.failed_folder(&planned.id)),
                 again: failed.again,
             };
-            self.end(None, run, failed.outcome, failed.seconds, Some(failure));
+            self.failed_attempt(run, failed.outcome, failed.seconds, failure, failed.attempt);
             return Ok(None);
         }
         store.begin(lease, planned, work).map(Some)
@@ -271,92 +391,180 @@ impl<'a> Schedule<'a> {
     fn already(&mut self, run: usize) {
         self.already.push(run);
         self.queue.set(run, State::Done);
-        self.say(None, run, What::Already);
+        self.say(run, What::Already);
     }
 
-    fn lose(&mut self, run: usize, error: &anyhow::Error) {
-        let again = (self.setting.again)(&self.plan.runs[run]);
+    /// A run that cannot be attempted at all.
+    fn lose(&mut self, run: usize, message: &str) {
         let failure = Failure {
-            again,
+            again: (self.setting.again)(&self.plan.runs[run]),
             ..Failure::default()
         };
-        self.end(
-            None,
-            run,
-            Outcome::Failed {
-                message: format!("{error:#}"),
-            },
-            0.0,
-            Some(failure),
-        );
+        let outcome = Outcome::Failed {
+            message: message.into(),
+        };
+        self.fail(run, outcome, 0.0, failure);
     }
 
-    fn hear(&mut self, slot: usize, run: usize, said: Said) {
+    fn hear(&mut self, run: usize, said: Said) {
         match said {
-            Said::Event(event) => self.say(Some(slot), run, What::Event(event)),
-            Said::Lost => {
-                self.free(slot);
-                self.queue.set(run, State::Elsewhere);
-                self.say(Some(slot), run, What::Waiting);
-            }
-            Said::Ended(ended) => {
-                self.free(slot);
-                match ended {
-                    Some((outcome, seconds, failure)) => {
-                        self.end(Some(slot), run, outcome, seconds, failure)
-                    }
-                    None => {
-                        self.queue.set(run, State::Interrupted);
-                        self.say(Some(slot), run, What::Interrupted);
-                    }
+            Said::Processes(pids) => {
+                if let Some(busy) = self.busy.get_mut(&run) {
+                    busy.pids = pids;
                 }
             }
+            Said::Event(event) => self.say(run, What::Event(event)),
+            Said::Lost => {
+                self.say(run, What::Waiting);
+                self.busy.remove(&run);
+                self.queue.set(run, State::Elsewhere);
+            }
+            Said::Ended(None) => {
+                self.say(run, What::Interrupted);
+                self.busy.remove(&run);
+                self.queue.set(run, State::Interrupted);
+            }
+            Said::Ended(Some(ended)) => match ended.failure {
+                None => self.finish(run, ended.outcome, ended.seconds),
+                Some(failure) => {
+                    let attempt = ended.attempt.unwrap_or_default();
+                    self.failed_attempt(run, ended.outcome, ended.seconds, failure, attempt);
+                }
+            },
         }
     }
 
-    fn free(&mut self, slot: usize) {
-        if let Some(give) = self.busy.remove(&slot) {
-            self.idle.push((slot, give));
+    fn finish(&mut self, run: usize, outcome: Outcome, seconds: f64) {
+        let is_measure = outcome == Outcome::Completed;
+        let ended = What::Ended {
+            outcome,
+            seconds,
+            failure: None,
+        };
+        self.say(run, ended);
+        self.busy.remove(&run);
+        self.queue.set(run, State::Done);
+        if is_measure && self.forecast.learn(run, seconds) {
+            self.queue.expect(&self.forecast.seconds());
         }
     }
 
-    fn end(
+    /// An attempt at a run ended without a result: it is tried again, or has failed.
+    fn failed_attempt(
         &mut self,
-        slot: Option<usize>,
         run: usize,
         outcome: Outcome,
         seconds: f64,
-        failure: Option<Failure>,
+        failure: Failure,
+        attempt: String,
     ) {
-        let state = if failure.is_none() {
-            State::Done
-        } else {
-            State::Failed
+        self.old_failures.insert(run, attempt);
+        if self.retire(run) {
+            return;
+        }
+        let before = self.ends.entry(run).or_default().count(&outcome);
+        let rules = &self.setting.policy.rules;
+        let Some(rest) = rules.rest(&outcome, before) else {
+            return self.fail(run, outcome, seconds, failure);
         };
-        self.say(
-            slot,
-            run,
-            What::Ended {
-                outcome,
-                seconds,
-                failure,
-            },
-        );
-        self.move_to(run, state);
+        let alone = outcome == Outcome::OutOfMemory;
+        let again = What::Again {
+            attempts: (before + 1, rules.attempts(&outcome)),
+            outcome,
+            seconds,
+            failure,
+            rest: rest.as_secs_f64(),
+        };
+        self.say(run, again);
+        self.busy.remove(&run);
+        let at = self.now() + rest.as_secs_f64();
+        self.queue.again(run, at, alone);
+    }
+
+    /// Gives up slots of a run whose device is gone; says whether there was one. The run is tried again elsewhere, and
+    /// that counts for nothing.
+    fn retire(&mut self, run: usize) -> bool {
+        let slots = match self.busy.get(&run) {
+            Some(busy) => busy.slots.clone(),
+            None => return false,
+        };
+        let is_gone = |slot: &usize| {
+            let gpu = self.setting.slots[*slot].gpu();
+            gpu.is_some_and(|gpu| self.setting.monitor.has_lost(gpu))
+        };
+        let gone: Vec<usize> = slots.into_iter().filter(is_gone).collect();
+        if gone.is_empty() {
+            return false;
+        }
+        let (mut lost, mut stuck) = (Vec::new(), Vec::new());
+        for slot in gone {
+            let (slots, runs) = self.queue.retire(slot);
+            lost.extend(slots);
+            stuck.extend(runs);
+        }
+        self.say(run, What::SlotsLost { slots: lost });
+        self.busy.remove(&run);
+        self.queue.again(run, self.now(), false);
+        if !self.queue.has_room_for(run) {
+            stuck.push(run);
+        }
+        for run in stuck {
+            if self.queue.state(run) == State::Pending {
+                self.lose(run, "the devices that it needs are gone");
+            }
+        }
+        true
+    }
+
+    fn fail(&mut self, run: usize, outcome: Outcome, seconds: f64, failure: Failure) {
+        self.failed += 1;
+        let ended = What::Ended {
+            outcome,
+            seconds,
+            failure: Some(failure),
+        };
+        self.say(run, ended);
+        self.busy.remove(&run);
+        self.move_to(run, State::Failed);
     }
 
     fn move_to(&mut self, run: usize, state: State) {
         for blocked in self.queue.set(run, state) {
-            self.say(None, blocked, What::Blocked);
+            self.say(blocked, What::Blocked);
         }
     }
 
-    fn say(&mut self, slot: Option<usize>, run: usize, what: What) {
-        (self.tell)(Told {
-            slot,
+    fn say(&mut self, run: usize, what: What) {
+        let busy = self.busy.get(&run);
+        self.audience.tell(Told {
+            slot: busy.and_then(|busy| busy.slots.first().copied()),
             run: &self.plan.runs[run],
             what,
         });
+    }
+
+    /// Tells the audience how things stand, and notices what runs take of their devices' memory.
+    fn look(&mut self) {
+        let monitor = self.setting.monitor;
+        for (&run, busy) in &self.busy {
+            for &slot in &busy.slots {
+                let gpu = self.setting.slots[slot].gpu();
+                if let Some(bytes) = gpu.and_then(|gpu| monitor.taken_by(gpu, &busy.pids)) {
+                    self.queue.takes_memory(run, bytes);
+                }
+            }
+        }
+        let now = self.now();
+        let slots = self.setting.slots.iter();
+        let outlook = Outlook {
+            waiting: self.queue.waiting(),
+            elsewhere: self.queue.all(State::Elsewhere).len(),
+            left: Some(self.queue.left(now)).filter(|&left| left > 0.0),
+            devices: slots
+                .map(|slot| slot.gpu().and_then(|gpu| monitor.look(gpu)))
+                .collect(),
+        };
+        self.audience.look(&outlook);
     }
 
     fn summary(&self) -> Summary {
@@ -367,12 +575,14 @@ impl<'a> Schedule<'a> {
                 .map(|run| self.plan.runs[run].id.clone())
                 .collect()
         };
-        let already = |id: &RunId| {
-            self.already
-                .iter()
-                .any(|&run| self.plan.runs[run].id == *id)
-        };
-        let (already, done) = ids(State::Done).into_iter().partition(already);
+        let already: std::collections::HashSet<&RunId> = self
+            .already
+            .iter()
+            .map(|&run| &self.plan.runs[run].id)
+            .collect();
+        let (already, done) = ids(State::Done)
+            .into_iter()
+            .partition(|id| already.contains(id));
         Summary {
             done,
             already,

@@ -1,17 +1,19 @@
-//! One attempt at a run, on a slot's thread.
+//! One attempt at a run, on one slot or several.
 
 use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::process::{self, End};
-use super::{Control, Failure, Said, Setting, Slot};
+use super::process::{self, End, Launch, Limits};
+use super::rules::Ends;
+use super::{Control, Ended, Failure, Said, Setting, Slot};
 use crate::event::{Environment, Event, Outcome, RunRecord};
-use crate::plan::{Checkpoints, Job, PlannedRun};
+use crate::plan::{Checkpoints, Job, Meeting, Member, PlannedRun};
 use crate::store::{Attempt, TrainingLog, Work};
 
 /// Lines of the log that a failure shows.
@@ -19,35 +21,39 @@ const LOG_END: usize = 12;
 /// How long a worker may take to write a checkpoint when the user wants to stop.
 const SAVING: Duration = Duration::from_secs(60);
 
-/// One attempt, on a slot's thread.
-pub(super) fn on_slot(
+/// What an attempt is given besides the run.
+pub(super) struct Given {
+    pub(super) attempt: Attempt,
+    /// Its slots, by their places among all.
+    pub(super) slots: Vec<usize>,
+    /// How earlier attempts ended.
+    pub(super) ends: Ends,
+}
+
+/// One attempt, on a thread of its own.
+pub(super) fn on_slots(
     run: &PlannedRun,
-    attempt: Attempt,
+    given: Given,
     setting: &Setting<'_>,
-    slot: usize,
     control: &Control,
     say: &(dyn Fn(Said) + Sync),
 ) {
-    let slot = setting.slots[slot];
+    let Given {
+        attempt,
+        slots,
+        mut ends,
+    } = given;
+    let slots: Vec<&Slot> = slots.iter().map(|&slot| &setting.slots[slot]).collect();
     let begun = Instant::now();
-    let tell = |event: &Event| say(Said::Event(event.clone()));
     let result = catch_unwind(AssertUnwindSafe(|| {
-        attempt_run(run, &attempt, setting, slot, control, &tell)
+        attempt_run(run, &attempt, setting, &slots, control, say)
     }));
+    attempt.end_processes();
+    let failed = |message: String| Some((Outcome::Failed { message }, None));
     let ended = match result {
         Ok(Ok(ended)) => ended,
-        Ok(Err(error)) => Some((
-            Outcome::Failed {
-                message: format!("{error:#}"),
-            },
-            None,
-        )),
-        Err(_) => Some((
-            Outcome::Failed {
-                message: "the supervisor panicked; this is a bug".into(),
-            },
-            None,
-        )),
+        Ok(Err(error)) => failed(format!("{error:#}")),
+        Err(_) => failed("the supervisor panicked; this is a bug".into()),
     };
     if !matches!(&ended, Some((outcome, _)) if outcome.is_result()) && attempt.is_lost() {
         drop(attempt);
@@ -56,21 +62,28 @@ pub(super) fn on_slot(
     let seconds = begun.elapsed().as_secs_f64();
     let ended = ended.map(|(outcome, environment)| {
         if outcome.is_result() {
-            return (outcome, seconds, None);
+            return Ended {
+                outcome,
+                seconds,
+                failure: None,
+                attempt: None,
+            };
         }
         let again = (setting.again)(run);
         let log_end = attempt.log_end(LOG_END);
-        let kept = attempt.fail(outcome.clone(), seconds, environment, &again);
+        let count = ends.count(&outcome) + 1;
+        let kept = attempt.fail(outcome.clone(), count, seconds, environment, &again);
         let folder = kept.is_ok().then(|| setting.store.failed_folder(&run.id));
-        (
+        Ended {
             outcome,
             seconds,
-            Some(Failure {
+            failure: Some(Failure {
                 log_end,
                 folder,
                 again,
             }),
-        )
+            attempt: Some(attempt.name().to_string()),
+        }
     });
     // The lease goes before the schedule goes on, so that nobody waits for a run that has ended.
     drop(attempt);
@@ -84,15 +97,19 @@ fn attempt_run(
     run: &PlannedRun,
     attempt: &Attempt,
     setting: &Setting<'_>,
-    slot: Slot,
+    slots: &[&Slot],
     control: &Control,
-    tell: &(dyn Fn(&Event) + Sync),
+    say: &(dyn Fn(Said) + Sync),
 ) -> Result<Option<Ending>> {
     let begun = Instant::now();
-    let job = job(run, attempt.work(), setting, slot);
-    let path = attempt.job();
-    std::fs::write(&path, serde_json::to_string(&job)?)
-        .with_context(|| path.display().to_string())?;
+    let jobs: Vec<Job> = (0..slots.len())
+        .map(|rank| job(run, attempt, setting, slots, rank))
+        .collect();
+    let paths: Vec<PathBuf> = (0..slots.len()).map(|rank| attempt.job(rank)).collect();
+    for (job, path) in jobs.iter().zip(&paths) {
+        std::fs::write(path, serde_json::to_string(job)?)
+            .with_context(|| path.display().to_string())?;
+    }
     let log = attempt.log()?;
     let training = Mutex::new(Some(attempt.training_log()));
     let hear = |event: &Event| {
@@ -101,18 +118,22 @@ fn attempt_run(
             *training = None;
             give_up(&log, &error);
         }
-        tell(event);
+        say(Said::Event(event.clone()));
     };
-    let ended = process::run(
-        &setting.worker,
-        &path,
-        attempt.folder(),
-        slot,
-        &log,
+    let launch = Launch {
+        worker: &setting.worker,
+        jobs: &paths,
+        slots,
+        out: attempt.folder(),
+        log: &log,
+    };
+    let limits = Limits {
         control,
-        job.checkpoints.is_some().then_some(SAVING),
-        &hear,
-    );
+        saving: jobs[0].checkpoints.is_some().then_some(SAVING),
+        timeout: setting.policy.timeout,
+        stall: setting.policy.stall,
+    };
+    let ended = process::run(&launch, &limits, &|pids| say(Said::Processes(pids)), &hear);
     let training = training
         .into_inner()
         .unwrap_or_else(PoisonError::into_inner);
@@ -160,8 +181,14 @@ fn give_up(log: &File, error: &anyhow::Error) {
     let _: io::Result<()> = process::note(log, &format!("the training log ends here: {error:#}"));
 }
 
-fn job(run: &PlannedRun, work: &Work, setting: &Setting<'_>, slot: Slot) -> Job {
-    let (measurements, finished, every) = match work {
+fn job(
+    run: &PlannedRun,
+    attempt: &Attempt,
+    setting: &Setting<'_>,
+    slots: &[&Slot],
+    rank: usize,
+) -> Job {
+    let (measurements, finished, every) = match attempt.work() {
         Work::Measure { weights, missing } => (missing.clone(), Some(weights.clone()), None),
         _ => (run.measurements.clone(), None, setting.checkpoint_every),
     };
@@ -174,13 +201,17 @@ fn job(run: &PlannedRun, work: &Work, setting: &Setting<'_>, slot: Slot) -> Job 
             .as_ref()
             .and_then(|stage| setting.store.weights(stage)),
         cache: setting.cache.clone(),
-        device: slot.device().into(),
-        threads: slot.threads(),
+        device: slots[rank].device().into(),
+        threads: slots[rank].threads(),
         finished,
         checkpoints: every.map(|every| Checkpoints {
             folder: setting.store.checkpoints(&run.id),
             every: every.as_secs_f64(),
         }),
-        member: None,
+        member: (slots.len() > 1).then(|| Member {
+            rank,
+            size: slots.len(),
+            meeting: Meeting::File(attempt.meeting()),
+        }),
     }
 }

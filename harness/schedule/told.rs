@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::gpu::Use;
 use crate::event::{Event, Outcome};
 use crate::plan::{PlannedRun, RunId};
 
@@ -32,6 +33,8 @@ pub enum What {
     Started {
         /// It is trained already and only measured.
         measured_only: bool,
+        /// All of its slots, by their places.
+        slots: Vec<usize>,
     },
     /// Its worker told something.
     Event(Event),
@@ -44,10 +47,56 @@ pub enum What {
         /// What helps to find out why, when it is no result.
         failure: Option<Failure>,
     },
+    /// It ended without a result, and will be tried again.
+    Again {
+        /// How.
+        outcome: Outcome,
+        /// Wall-clock time it took, in seconds.
+        seconds: f64,
+        /// What helps to find out why.
+        failure: Failure,
+        /// How many attempts have ended in this way, and how many may.
+        attempts: (u32, u32),
+        /// When, in seconds from now.
+        rest: f64,
+    },
+    /// The device behind its slots is gone, with these slots; the run will be tried again elsewhere.
+    SlotsLost {
+        /// Their places.
+        slots: Vec<usize>,
+    },
     /// It cannot begin because the run it starts from failed or left no weights.
     Blocked,
     /// The user stopped it.
     Interrupted,
+}
+
+/// Who is told of a schedule.
+pub trait Audience {
+    /// Something happened to a run.
+    fn tell(&mut self, told: Told<'_>);
+
+    /// How things stand; every second.
+    fn look(&mut self, _: &Outlook) {}
+}
+
+impl<F: FnMut(Told<'_>)> Audience for F {
+    fn tell(&mut self, told: Told<'_>) {
+        self(told);
+    }
+}
+
+/// How a schedule stands at a moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outlook {
+    /// Runs in the queue.
+    pub waiting: usize,
+    /// Runs that another supervisor is at.
+    pub elsewhere: usize,
+    /// Seconds until all have ended, as expected now; none where nothing is known.
+    pub left: Option<f64>,
+    /// What the accelerator of each slot does; none on processors, and where that is not known.
+    pub devices: Vec<Option<Use>>,
 }
 
 /// What helps to find out why a run failed.

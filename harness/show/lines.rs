@@ -33,9 +33,11 @@ impl Lines {
         match &told.what {
             What::Started {
                 measured_only: false,
+                ..
             } => self.line(&format!("{}: started", name(told.run))),
             What::Started {
                 measured_only: true,
+                ..
             } => self.line(&format!("{}: measuring", name(told.run))),
             _ => {}
         }

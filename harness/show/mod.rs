@@ -2,18 +2,23 @@
 
 mod lines;
 mod progress;
+mod records;
 mod transfer;
+mod view;
 
 use std::io::IsTerminal;
 
 use crate::event::{Event, Outcome};
 use crate::plan::{Plan, PlannedRun};
-use crate::schedule::{Failure, Slot, Told, What};
+use crate::schedule::{Failure, Told, What};
+use crate::time;
 
 use lines::Lines;
 use progress::Progress;
 
+pub use records::Records;
 pub use transfer::Transfer;
+pub use view::{RunView, SlotView, View};
 
 /// A display on standard error.
 pub enum Display {
@@ -25,9 +30,9 @@ pub enum Display {
 
 impl Display {
     /// The one that fits standard error.
-    pub fn new(plan: &Plan, slots: &[Slot]) -> Display {
+    pub fn new(plan: &Plan, view: &View) -> Display {
         if std::io::stderr().is_terminal() {
-            Display::Live(Progress::new(plan, slots))
+            Display::Live(Progress::new(view))
         } else {
             Display::Plain(Lines::new(plan, Box::new(std::io::stderr())))
         }
@@ -38,11 +43,18 @@ impl Display {
         Display::Plain(Lines::new(plan, out))
     }
 
-    /// Shows it.
-    pub fn tell(&mut self, told: &Told<'_>) {
+    /// Shows what happened to a run, which `view` knows already.
+    pub fn tell(&mut self, told: &Told<'_>, view: &View) {
         match self {
-            Display::Live(progress) => progress.tell(told),
+            Display::Live(progress) => progress.tell(told, view),
             Display::Plain(lines) => lines.tell(told),
+        }
+    }
+
+    /// Shows how things stand.
+    pub fn look(&mut self, view: &View) {
+        if let Display::Live(progress) = self {
+            progress.draw(view);
         }
     }
 
@@ -57,17 +69,6 @@ impl Display {
 /// How a person calls a run: `digits tram-x seed 3`.
 fn name(run: &PlannedRun) -> String {
     format!("{} {} seed {}", run.task, run.method, run.spec.seed)
-}
-
-/// `42 s`, `3 min 07 s`, `2 h 05 min`.
-fn duration(seconds: f64) -> String {
-    let whole = seconds.round() as u64;
-    match whole {
-        0..60 if seconds < 9.95 => format!("{seconds:.1} s"),
-        0..60 => format!("{whole} s"),
-        60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
-        _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
-    }
 }
 
 /// `812 B`, `4.0 kB`, `1.2 GB`, in powers of a thousand.
@@ -117,17 +118,35 @@ fn lasting(told: &Told<'_>) -> Vec<String> {
             seconds,
             failure: None,
         } => {
-            vec![format!("{name}: {outcome} in {}", duration(*seconds))]
+            vec![format!("{name}: {outcome} in {}", time::shown(*seconds))]
         }
         What::Ended {
             outcome,
             seconds,
             failure: Some(failure),
         } => {
-            let mut lines = vec![format!("{name}: {outcome} after {}", duration(*seconds))];
+            let mut lines = vec![format!("{name}: {outcome} after {}", time::shown(*seconds))];
             lines.extend(details(outcome, failure));
             lines
         }
+        What::Again {
+            outcome,
+            seconds,
+            failure,
+            attempts: (count, of),
+            rest,
+        } => {
+            let after = time::shown(*seconds);
+            let mut lines = vec![format!(
+                "{name}: {outcome} after {after}; attempt {count} of {of}, again in {}",
+                time::shown(*rest)
+            )];
+            lines.extend(details(outcome, failure));
+            lines
+        }
+        What::SlotsLost { .. } => vec![format!(
+            "{name}: its device is gone and no longer used; it will be tried on another"
+        )],
         What::Damaged { what } => vec![format!("{name}: {what}; it is done again")],
         What::Waiting => vec![format!("{name}: waiting for another supervisor")],
         What::Blocked => vec![format!(

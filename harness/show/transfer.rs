@@ -72,7 +72,7 @@ impl Transfer {
             What::Bytes(here) => bytes(*here, &mut self.here),
             What::Waiting { reason, wait } => {
                 let wait = wait.map_or(String::new(), |wait| {
-                    format!("; again in {}", super::duration(wait.as_secs_f64()))
+                    format!("; again in {}", crate::time::shown(wait.as_secs_f64()))
                 });
                 self.line(&format!("{name}: {reason}{wait}"));
             }

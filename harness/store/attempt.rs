@@ -10,12 +10,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{CONFIG, FAILED, FailedAttempt, Lease, MODEL, RUNNING, Store, TrainingLog, Work};
-use super::{checksums, files, training_log};
+use super::{checksums, files, orphans, training_log};
 use crate::event::{Environment, Outcome, RunRecord};
 use crate::plan::PlannedRun;
 
 pub(super) const LOG: &str = "log.txt";
 const JOB: &str = "job.json";
+const MEETING: &str = "meeting";
 
 /// An attempt at a run. Dropped, it leaves nothing.
 #[derive(Debug)]
@@ -74,9 +75,28 @@ impl Attempt {
         &self.work
     }
 
-    /// Where the worker's job goes; it does not outlive a success, as it names places on this machine.
-    pub fn job(&self) -> PathBuf {
-        self.folder.join(JOB)
+    /// Where the job of the worker's process of that rank goes; it does not outlive a success, as it names places on this
+    /// machine.
+    pub fn job(&self, rank: usize) -> PathBuf {
+        match rank {
+            0 => self.folder.join(JOB),
+            _ => self.folder.join(format!("job-{rank}.json")),
+        }
+    }
+
+    /// Where the worker's processes meet.
+    pub fn meeting(&self) -> PathBuf {
+        self.folder.join(MEETING)
+    }
+
+    /// Ends what the worker left running, in whatever process group.
+    pub fn end_processes(&self) {
+        orphans::end(&self.folder);
+    }
+
+    /// A name that no other attempt has.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The log, to append to.
@@ -127,7 +147,10 @@ impl Attempt {
             _ => record,
         };
         files::write_record(&self.folder, &self.run.id, &record)?;
-        remove_file(&self.job())?;
+        for rank in (0..).take_while(|&rank| self.job(rank).exists()) {
+            remove_file(&self.job(rank))?;
+        }
+        remove_file(&self.meeting())?;
         self.log()?;
         checksums::write(&self.folder)?;
         self.publish(&place)?;
@@ -136,16 +159,18 @@ impl Attempt {
         Ok(())
     }
 
-    /// Records the attempt as the latest failure.
+    /// Records the attempt as the latest failure, the one of number `count` that ended in this way.
     pub fn fail(
         &self,
         outcome: Outcome,
+        count: u32,
         seconds: f64,
         environment: Option<Environment>,
         again: &str,
     ) -> Result<()> {
         let failed = FailedAttempt {
             attempt: self.name.clone(),
+            count,
             outcome,
             seconds,
             environment,

@@ -45,6 +45,9 @@ impl Metrics {
 pub struct FailedAttempt {
     /// A name that no two attempts share.
     pub attempt: String,
+    /// How many attempts in a row had ended in the same way, with this one.
+    #[serde(default = "one")]
+    pub count: u32,
     /// How it ended.
     #[serde(flatten)]
     pub outcome: Outcome,
@@ -54,6 +57,10 @@ pub struct FailedAttempt {
     pub environment: Option<Environment>,
     /// The command that does this run again.
     pub again: String,
+}
+
+fn one() -> u32 {
+    1
 }
 
 pub(super) fn write_spec(folder: &Path, spec: &RunSpec) -> Result<()> {

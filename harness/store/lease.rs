@@ -43,15 +43,15 @@ pub struct Lease {
 
 /// Who has a lease, as its file says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Holder {
+pub(super) struct Holder {
     /// For people.
-    host: String,
-    pid: u32,
+    pub(super) host: String,
+    pub(super) pid: u32,
     /// The kernel's run and the process namespace in which `pid` means something; empty where there are none.
     realm: String,
     /// When the process started, in the kernel's ticks: a process number is used again.
     start: u64,
-    nonce: String,
+    pub(super) nonce: String,
 }
 
 /// What an observer has seen of leases so far, to tell those that stand still. Clones share it.
@@ -183,7 +183,7 @@ impl Drop for Lease {
 }
 
 impl Holder {
-    fn us() -> Holder {
+    pub(super) fn us() -> Holder {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let pid = std::process::id();
         Holder {
@@ -196,7 +196,7 @@ impl Holder {
     }
 
     /// Whether the process can be seen to have ended; nobody sees that from another machine or container.
-    fn has_ended(&self) -> bool {
+    pub(super) fn has_ended(&self) -> bool {
         realm().is_some_and(|realm| realm == self.realm) && started(self.pid) != Some(self.start)
     }
 }

@@ -16,6 +16,7 @@
 //! STORE/.running/            attempts that are being made
 //! STORE/.checkpoints/<run id>/   where its training was, for the next attempt; gone when the run is done
 //! STORE/.leases/<run id>     who makes an attempt, with a sign of life; `<run id>.*` who took over from whom
+//! STORE/.live/               what each supervisor does right now
 //! ```
 //!
 //! Invariants: a folder is complete when it has its name, because it is written elsewhere, synced and renamed; what a
@@ -25,6 +26,8 @@ mod attempt;
 mod checksums;
 mod files;
 mod lease;
+mod live;
+mod orphans;
 mod tensorboard;
 mod together;
 mod training_log;
@@ -44,6 +47,8 @@ use crate::plan::{Measurement, PlannedRun, RunId, RunSpec};
 pub use attempt::Attempt;
 pub use files::FailedAttempt;
 pub use lease::Lease;
+pub use live::Live;
+pub use orphans::MARK;
 pub use together::{Named, write_together};
 pub use training_log::TrainingLog;
 
@@ -51,6 +56,7 @@ const RUNNING: &str = ".running";
 const FAILED: &str = ".failed";
 const LEASES: &str = ".leases";
 const CHECKPOINTS: &str = ".checkpoints";
+const LIVE: &str = ".live";
 const MODEL: &str = "model.safetensors";
 const CONFIG: &str = "config.json";
 
@@ -174,6 +180,12 @@ impl Store {
         files::read_record(&self.folder(id), id)
     }
 
+    /// The seconds that a run took which is done and completed, without reading what it observed.
+    pub fn seconds(&self, id: &RunId) -> Option<f64> {
+        let metrics = files::read_metrics(&self.folder(id)).ok().flatten()?;
+        (metrics.outcome == Outcome::Completed).then_some(metrics.seconds)
+    }
+
     /// What is known of those of `ids` that are done.
     pub fn records(&self, ids: &[RunId]) -> Result<BTreeMap<RunId, RunRecord>> {
         let found: Vec<Option<(RunId, RunRecord)>> = ids
@@ -234,6 +246,7 @@ impl Store {
     /// Removes what supervisors left behind that ended in the middle of an attempt: its folder, and the checkpoints and the
     /// lease of a run that is done.
     pub fn clear_leftovers(&self) -> Result<()> {
+        self.supervisors();
         let mut ids: BTreeSet<RunId> = self.attempts()?.into_iter().map(|(id, _)| id).collect();
         let named = [CHECKPOINTS, LEASES]
             .into_iter()
@@ -250,6 +263,7 @@ impl Store {
     /// Removes what earlier attempts at a run left behind. Who holds the lease owns their folders.
     fn clear(&self, _lease: &Lease, id: &RunId) -> Result<()> {
         for (_, folder) in self.attempts()?.iter().filter(|(of, _)| of == id) {
+            orphans::end(folder);
             attempt::remove(folder).with_context(|| folder.display().to_string())?;
         }
         if self.folder(id).is_dir() {

@@ -325,10 +325,10 @@ fn a_run_whose_node_dies_is_done_on_another() {
     };
     place.write(
         "mode.0",
-        "if [ -f $dir/go ]; then completed; else sleep 600; fi",
+        "if [ -f $dir/go ]; then completed; else : >$dir/asleep; sleep 600; fi",
     );
     let head = place.head();
-    place.wait_for("worker", || place.starts() == [0]);
+    place.wait_for("worker", || place.dir.join("asleep").exists());
     let running = place.running();
     let node = running[0].split(' ').next_back().unwrap().to_string();
     place.write("go", "");

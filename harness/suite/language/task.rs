@@ -29,12 +29,20 @@ pub struct Task {
     pub training: String,
     /// The metric of this file that columns show unless they name another.
     pub metric: String,
+    /// How many devices do a run together, each with a part of every batch. Its result is the same but for rounding.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub devices: u32,
     /// How large the paper says the portions are; shown beside what is counted.
     #[serde(default)]
     pub sizes: Option<Sizes>,
     /// How large its runs are, from which `harness plan` works out their cost before any has run.
     #[serde(default)]
     pub scale: Option<Scale>,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// How large the runs of a task are.

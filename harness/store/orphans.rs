@@ -1,0 +1,44 @@
+//! Processes that belong to an attempt, whoever started them and wherever they went: they carry its folder in their
+//! environment.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Duration;
+
+/// The variable that names an attempt's folder.
+pub const MARK: &str = "HARNESS_ATTEMPT";
+
+/// Ends every process of this machine that belongs to the attempt in `folder`; those of other users stay.
+pub(super) fn end(folder: &Path) {
+    let mut mark = format!("{MARK}=").into_bytes();
+    mark.extend(folder.as_os_str().as_bytes());
+    // One that is being started while we look is found by the next look.
+    for _ in 0..100 {
+        let found = marked(&mark);
+        if found.is_empty() {
+            return;
+        }
+        for pid in found {
+            // SAFETY: the call touches no memory of ours. A process that is gone is no error.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn marked(mark: &[u8]) -> Vec<libc::pid_t> {
+    let us = std::process::id() as libc::pid_t;
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|&pid| pid != us && is_marked(pid, mark))
+        .collect()
+}
+
+fn is_marked(pid: libc::pid_t, mark: &[u8]) -> bool {
+    // It may end, or belong to somebody else; one that has ended has no environment.
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environment
+        .split(|&byte| byte == 0)
+        .any(|word| word == mark)
+}

@@ -1,0 +1,294 @@
+//! How runs end that give no result, and what becomes of them: with a stand-in for the worker.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use harness::event::Outcome;
+use harness::schedule::rules::Rules;
+use harness::schedule::{Control, Monitor, Policy, Slot, Summary, Told, What};
+
+use crate::schedule::{Place, ids, is_alive, plan, wait_until};
+use crate::slots::Nvml;
+
+fn rules(words: &[&str]) -> Rules {
+    words.iter().fold(Rules::once(), |rules, word| {
+        rules.with(&word.parse().expect("a rule"))
+    })
+}
+
+/// Schedules, and returns every ending by seed, those of attempts that were tried again too.
+fn endings(
+    place: &Place,
+    runs: u64,
+    policy: Policy,
+    slots: usize,
+) -> (Summary, BTreeMap<u64, Vec<Outcome>>) {
+    let mut ends: BTreeMap<u64, Vec<Outcome>> = BTreeMap::new();
+    let slots = vec![Slot::Cpu { threads: 1 }; slots];
+    let mut tell = |told: Told<'_>| {
+        if let What::Ended { outcome, .. } | What::Again { outcome, .. } = told.what {
+            ends.entry(told.run.spec.seed).or_default().push(outcome);
+        }
+    };
+    let summary = place.schedule_by(
+        &plan(runs),
+        &Control::default(),
+        policy,
+        &slots,
+        &Monitor::default(),
+        &mut tell,
+    );
+    (summary, ends)
+}
+
+#[test]
+fn each_outcome_is_tried_again_as_often_as_its_rule_says() {
+    let place = Place::new("retries");
+    let fails = "n=$(cat \"$dir/tries.$seed\" 2>/dev/null || echo 0); echo $((n+1)) >\"$dir/tries.$seed\"; ";
+    place.write(
+        "mode.1",
+        &format!("{fails} [ $n -ge 2 ] && completed || kill -KILL $$"),
+    );
+    place.write("mode.2", "started; kill -KILL $$");
+    place.write(
+        "mode.3",
+        "started; finished failed ',\"message\":\"no such file\"'",
+    );
+    place.write("mode.4", "started; finished out_of_memory");
+    let policy = Policy {
+        rules: rules(&["killed=3/0", "out_of_memory=2/0"]),
+        ..Policy::default()
+    };
+    let (summary, ends) = endings(&place, 4, policy, 2);
+    let killed = Outcome::Killed { signal: 9 };
+    assert_eq!(
+        ends[&1],
+        [killed.clone(), killed.clone(), Outcome::Completed]
+    );
+    assert_eq!(ends[&2], [killed.clone(), killed.clone(), killed]);
+    assert_eq!(ends[&3].len(), 1);
+    assert_eq!(ends[&4], [Outcome::OutOfMemory, Outcome::OutOfMemory]);
+    assert_eq!((summary.done.len(), summary.failed.len()), (1, 3));
+    let failed = place.store().failed(&plan(4).runs[1].id);
+    assert_eq!(failed.expect("readable").expect("failed").count, 3);
+    assert_eq!(place.running(), 0);
+}
+
+#[test]
+fn a_rest_grows_with_every_attempt() {
+    let killed = Outcome::Killed { signal: 9 };
+    let rules = Rules::default();
+    let rests: Vec<_> = (0..3).map(|before| rules.rest(&killed, before)).collect();
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    assert_eq!(rests, [seconds(10), seconds(20), None]);
+    assert_eq!(rules.rest(&Outcome::Completed, 0), None);
+    let often = Rules::default().with(&"killed=1000".parse().unwrap());
+    assert_eq!(often.rest(&killed, 900), seconds(3600));
+    for wrong in [
+        "",
+        "killed",
+        "killed=0",
+        "lost=3",
+        "killed=3/",
+        "killed=3/10",
+        "killed=-1",
+        "all",
+    ] {
+        let word = wrong.parse::<harness::schedule::rules::Word>();
+        assert!(word.is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_run_that_takes_or_tells_nothing_for_too_long_is_ended_with_what_it_started() {
+    let place = Place::new("limits");
+    let ignores = "trap '' TERM; setsid sleep 600 & echo $! >>\"$dir/pids\"; ";
+    // One goes on telling, the other is silent.
+    place.write(
+        "mode.1",
+        &format!("{ignores} started; while :; do echo '{{\"event\":\"note\",\"text\":\"\"}}'; sleep 0.2; done"),
+    );
+    place.write("mode.2", &format!("{ignores} started; sleep 600"));
+    let policy = Policy {
+        rules: Rules::once(),
+        timeout: Some(Duration::from_secs(3)),
+        stall: Some(Duration::from_secs(1)),
+        ..Policy::default()
+    };
+    let begun = Instant::now();
+    let (summary, ends) = endings(&place, 2, policy, 2);
+    assert_eq!(ends[&1], [Outcome::TimedOut { seconds: 3 }]);
+    assert_eq!(ends[&2], [Outcome::Stalled { seconds: 1 }]);
+    assert_eq!(summary.failed, ids(&plan(2)));
+    assert!(begun.elapsed() < Duration::from_secs(60));
+    // Those that left the worker's process group, too.
+    let left: Vec<u64> = place
+        .numbers("pids")
+        .into_iter()
+        .filter(|&pid| is_alive(pid))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_stopped_worker_stalls_and_is_killed() {
+    let place = Place::new("stopped");
+    place.write("mode.1", "started; kill -STOP $$; completed");
+    let policy = Policy {
+        rules: Rules::once(),
+        stall: Some(Duration::from_secs(1)),
+        ..Policy::default()
+    };
+    let (_, ends) = endings(&place, 1, policy, 1);
+    assert_eq!(ends[&1], [Outcome::Stalled { seconds: 1 }]);
+    place.assert_workers_are_gone();
+}
+
+#[test]
+fn after_so_many_failures_nothing_more_is_begun() {
+    let place = Place::new("max-fail");
+    place.write("mode", "started; finished failed ',\"message\":\"no\"'");
+    let policy = Policy {
+        rules: Rules::once(),
+        most_failures: Some(2),
+        ..Policy::default()
+    };
+    let (summary, _) = endings(&place, 6, policy, 1);
+    assert_eq!((summary.failed.len(), summary.interrupted.len()), (2, 4));
+    assert_eq!(place.numbers("starts"), [1, 2]);
+}
+
+#[test]
+fn a_worker_that_prints_without_end_and_without_a_line_break_costs_no_memory() {
+    let place = Place::new("endless");
+    place.write(
+        "mode",
+        "started; head -c 50000000 /dev/zero | tr '\\0' x; completed",
+    );
+    let (summary, _) = endings(&place, 1, Policy::default(), 1);
+    assert_eq!(summary.done.len(), 1);
+}
+
+#[test]
+fn several_processes_do_a_run_together_and_the_first_tells() {
+    let place = Place::new("several");
+    place.write(
+        "mode",
+        "cp \"$job\" \"$dir/$(basename \"$job\")\"; case \"$job\" in *job.json) completed;; *) echo 'of a library';; esac",
+    );
+    let mut plan = plan(2);
+    plan.runs[0].devices = 3;
+    let slots = vec![Slot::Cpu { threads: 1 }; 3];
+    let mut begun = Vec::new();
+    let mut tell = |told: Told<'_>| {
+        if let What::Started { slots, .. } = told.what {
+            begun.push((told.run.spec.seed, slots));
+        }
+    };
+    let summary = place.schedule_by(
+        &plan,
+        &Control::default(),
+        Policy::default(),
+        &slots,
+        &Monitor::default(),
+        &mut tell,
+    );
+    assert_eq!(summary.done.len(), 2);
+    assert_eq!(begun[0], (1, vec![0, 1, 2]));
+    let mut members = Vec::new();
+    for name in ["job.json", "job-1.json", "job-2.json"] {
+        if name == "job.json" {
+            continue; // The second run's job has taken its place.
+        }
+        let text = fs::read_to_string(place.0.join(name)).expect("a job");
+        let job: serde_json::Value = serde_json::from_str(&text).expect("a job");
+        members.push(job["member"].clone());
+    }
+    assert_eq!(members[0]["rank"], 1);
+    assert_eq!(members[1]["size"], 3);
+    assert_eq!(members[0]["meeting"], members[1]["meeting"]);
+    let folder = place.store().folder(&plan.runs[0].id);
+    let log = fs::read_to_string(folder.join("log.txt")).expect("a log");
+    assert_eq!(log.matches("of a library").count(), 2);
+    assert!(!folder.join("job-1.json").exists() && !folder.join("meeting").exists());
+}
+
+#[test]
+fn when_one_of_several_processes_dies_the_run_ends_with_its_outcome() {
+    let place = Place::new("one-dies");
+    place.write(
+        "mode",
+        "case \"$job\" in *job-1.json) sleep 0.3; kill -KILL $$;; *job.json) started; sleep 1; \
+         finished failed ',\"message\":\"a process of this run is gone\"';; *) sleep 600;; esac",
+    );
+    let mut plan = plan(1);
+    plan.runs[0].devices = 3;
+    let policy = Policy {
+        rules: Rules::once(),
+        ..Policy::default()
+    };
+    let mut ends = Vec::new();
+    let mut tell = |told: Told<'_>| {
+        if let What::Ended { outcome, .. } = told.what {
+            ends.push(outcome);
+        }
+    };
+    let slots = vec![Slot::Cpu { threads: 1 }; 3];
+    let begun = Instant::now();
+    place.schedule_by(
+        &plan,
+        &Control::default(),
+        policy,
+        &slots,
+        &Monitor::default(),
+        &mut tell,
+    );
+    assert_eq!(ends, [Outcome::Killed { signal: 9 }]);
+    assert!(begun.elapsed() < Duration::from_secs(60));
+    place.assert_workers_are_gone();
+}
+
+#[test]
+fn a_slot_whose_device_is_gone_is_used_no_more_and_its_run_is_done_elsewhere() {
+    let place = Place::new("vanished");
+    let nvml = Nvml::new("vanished", "GPU-aa 80 0 0 0 0\nGPU-bb 80 0 0 0 0\n");
+    let monitor = nvml.monitor();
+    let slots = "cuda".parse::<harness::schedule::Slots>().unwrap();
+    let slots = slots.find(None, &monitor).unwrap();
+    // The one on the second device dies when that goes.
+    place.write(
+        "mode",
+        "if [ \"$CUDA_VISIBLE_DEVICES\" = GPU-bb ]; then echo 1 >>\"$dir/there\"; until [ -f \"$dir/gone\" ]; \
+         do sleep 0.05; done; kill -KILL $$; fi; sleep 0.1; completed",
+    );
+    let plan = plan(6);
+    let (mut lost, mut ended) = (Vec::new(), 0);
+    let mut tell = |told: Told<'_>| match told.what {
+        What::SlotsLost { slots } => lost.push((told.run.spec.seed, slots)),
+        What::Ended { failure, .. } => {
+            assert!(failure.is_none());
+            ended += 1;
+            wait_until("the other has begun", || !place.numbers("there").is_empty());
+            nvml.has("GPU-aa 80 0 0 0 0\n");
+            place.write("gone", "");
+        }
+        _ => {}
+    };
+    let policy = Policy {
+        rules: Rules::once(),
+        ..Policy::default()
+    };
+    let summary = place.schedule_by(
+        &plan,
+        &Control::default(),
+        policy,
+        &slots,
+        &monitor,
+        &mut tell,
+    );
+    assert_eq!(summary.done.len(), 6);
+    assert_eq!(lost.len(), 1, "{lost:?}");
+    assert_eq!(lost[0].1, [1]);
+    assert_eq!(place.numbers("there").len(), 1, "nothing began there again");
+}
