@@ -255,7 +255,7 @@ impl<'s, 'e, 'a> Schedule<'s, 'e, 'a> {
                 looked = Some(Instant::now());
                 self.look();
             }
-            match heard.recv_timeout(POLL / 4) {
+            match heard.recv_timeout(POLL) {
                 Ok((run, said)) => {
                     self.hear(run, said);
                     while let Ok((run, said)) = heard.try_recv() {

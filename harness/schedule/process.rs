@@ -30,6 +30,8 @@ const GRACE: Duration = Duration::from_secs(2);
 const FAREWELL: Duration = Duration::from_secs(10);
 /// How often wishes and limits are looked at; the end of a process is noticed at once.
 const TICK: Duration = Duration::from_millis(100);
+/// How often who waits for a worker's words asks whether the worker is still there.
+const LULL: Duration = Duration::from_secs(1);
 /// A longer line is no event.
 const LONGEST_LINE: u64 = 1 << 20;
 /// Exit status of a process that is not the first of its group and ran out of memory.
@@ -303,7 +305,7 @@ impl Read for Pipe<'_> {
                 events: libc::POLLIN,
                 revents: 0,
             };
-            let wait = if over { 0 } else { TICK.as_millis() };
+            let wait = if over { 0 } else { LULL.as_millis() };
             // SAFETY: one structure, which lives through the call.
             match unsafe { libc::poll(&mut fd, 1, wait as libc::c_int) } {
                 0 if over => return Ok(0),

@@ -16,7 +16,7 @@ const TABLE: &str = "training.parquet";
 /// The portion that stands for training itself.
 const TRAINING: &str = "training";
 /// A table is written whole; a run that is killed loses at most so much of it.
-const SAVE_EVERY: Duration = Duration::from_secs(5);
+const SAVE_EVERY: Duration = Duration::from_secs(30);
 
 /// The log of an attempt: `events.out.tfevents.*`, in which every number is as soon as it is told, and
 /// `training.parquet`, a row for every look at the loss. Neither is there before there is something to write.
