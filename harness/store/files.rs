@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::ErrorKind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -205,9 +206,14 @@ fn read_observations(path: &Path, id: &RunId) -> Result<Vec<Observation>> {
         file => file?,
     };
     // Runs are read in parallel already.
-    let table = ParquetReader::new(file)
-        .read_parallel(ParallelStrategy::None)
-        .finish()?;
+    let read = || {
+        ParquetReader::new(file)
+            .read_parallel(ParallelStrategy::None)
+            .finish()
+    };
+    // In the middle of a damaged table polars panics; a run of an earlier version has no sums that would tell before.
+    let table = catch_unwind(AssertUnwindSafe(read))
+        .map_err(|_| anyhow::anyhow!("its tables are not what they say"))??;
     let (run, on, metric) = (
         table.column("run")?.str()?,
         table.column("on")?.str()?,
