@@ -5,12 +5,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use harness::cluster::Profile;
 use harness::event::{Environment, Event, Observation, Outcome, RunRecord};
 use harness::plan::RunId;
 use harness::store::{Store, Work};
 use harness::suite;
 
-use crate::damage::{SOON, fuzz};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::damage::{Change, SOON, apply, change, check, fuzz};
 use crate::schedule::planned;
 
 fn root() -> &'static Path {
@@ -132,6 +136,7 @@ fn a_damaged_run_is_read_or_named() {
         "metrics.json",
         "environment.json",
         "spec.yaml",
+        "SHA256SUMS",
     ] {
         let (store, id, folder) = finished(file);
         let path = folder.join(file);
@@ -144,12 +149,144 @@ fn a_damaged_run_is_read_or_named() {
                 Err(error) => assert!(format!("{error:#}").contains(file), "{error:#}"),
                 // Numbers come back as they were, or not at all.
                 Ok(record) => {
-                    let record = record.expect("its folder is there");
-                    if file == "observations.parquet" {
-                        assert!(record.observations == good.observations);
-                    }
+                    assert!(record.expect("its folder is there") == good);
                 }
             }
         });
     }
+}
+
+#[test]
+fn a_damaged_run_that_no_sums_protect_is_read_or_named() {
+    for file in [
+        "observations.parquet",
+        "metrics.json",
+        "environment.json",
+        "spec.yaml",
+    ] {
+        let (store, id, folder) = finished(&format!("without-sums-{file}"));
+        fs::remove_file(folder.join("SHA256SUMS")).expect("sums");
+        let path = folder.join(file);
+        let whole = fs::read(&path).expect("a file");
+        fuzz(vec![whole], |bytes| {
+            fs::write(&path, bytes).expect("a file");
+            let _ = store.work(&planned(1));
+            if let Err(error) = store.record(&id) {
+                assert!(format!("{error:#}").contains(file), "{error:#}");
+            }
+        });
+    }
+}
+
+/// A file in the chain of a lease: its name behind the run's, what it says, and what damages that.
+#[derive(Clone, Debug)]
+struct Link {
+    name: &'static str,
+    nonce: &'static str,
+    has_ended: bool,
+    changes: Vec<Change>,
+}
+
+fn link() -> impl Strategy<Value = Link> {
+    let names = [
+        "",
+        ".torn",
+        ".torntorn",
+        ".0123456789abcdef",
+        ".fedcba9876543210",
+    ];
+    let nonces = [
+        "0123456789abcdef",
+        "fedcba9876543210",
+        "",
+        "torn",
+        "../../x",
+        "a/b",
+        "\0",
+    ];
+    (
+        proptest::sample::select(names.to_vec()),
+        proptest::sample::select(nonces.to_vec()),
+        any::<bool>(),
+        proptest::collection::vec(change(), 0..3),
+    )
+        .prop_map(|(name, nonce, has_ended, changes)| Link {
+            name,
+            nonce,
+            has_ended,
+            changes,
+        })
+}
+
+#[test]
+fn a_damaged_lease_is_somebody_s_or_taken_over() {
+    let (store, id, _) = finished("leases");
+    let folder = store.dir().join(".leases");
+    let path = folder.join(&id.0);
+    let lease = store.lease(&id).expect("a lease").expect("nobody else");
+    let held = fs::read_to_string(&path).expect("a file");
+    drop(lease);
+    let (holder, beats) = held.split_once('\n').expect("a line");
+    let holder: Value = serde_json::from_str(holder).expect("a holder");
+    check(proptest::collection::vec(link(), 1..5), |links| {
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).expect("a folder");
+        for link in &links {
+            let mut holder = holder.clone();
+            holder["nonce"] = json!(link.nonce);
+            if link.has_ended {
+                holder["start"] = json!(1);
+            }
+            let mut text = format!("{holder}\n{beats}").into_bytes();
+            link.changes
+                .iter()
+                .for_each(|change| apply(&mut text, change));
+            fs::write(folder.join(format!("{id}{}", link.name)), text).expect("a file");
+        }
+        let is_leased = store.is_leased(&id);
+        let lease = store.lease(&id).expect("an answer");
+        if let Some(lease) = lease {
+            assert!(!is_leased, "it was another's");
+            assert!(!lease.is_lost(), "whoever takes a lease has it");
+            assert!(
+                store.lease(&id).expect("an answer").is_none(),
+                "it is given once"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_damaged_profile_is_read_or_refused() {
+    let text = r#"# A cluster.
+time: 1-00:00:00
+partition: gpu
+account: a.b
+gres: gpu:a100:2
+cpus: 8
+memory: 32G
+constraint: a100&nvlink
+modules: [cuda/12.4, gcc]
+container: [apptainer, exec, --nv, harness.sif]
+environment: {HF_HOME: /scratch/hub, LANG: C}
+array: {size: 100, at_once: 7}
+lead: 300
+attempts: 2
+restarts: 5
+poll: 20
+options: [--exclude=n13, --comment=a b]
+"#;
+    let short = "time: 90\n";
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fuzz-profile.yaml");
+    for whole in [text, short] {
+        fs::write(&path, whole).expect("a file");
+        Profile::read(&path).expect("a profile");
+    }
+    fuzz(vec![text.into(), short.into()], |bytes| {
+        fs::write(&path, bytes).expect("a file");
+        if let Err(problems) = Profile::read(&path) {
+            let problems = problems.to_string();
+            assert!(problems.contains("fuzz-profile.yaml"), "{problems}");
+        }
+    });
 }
