@@ -2,6 +2,8 @@
 //! weights.
 
 mod damage;
+#[path = "resume/forge.rs"]
+mod forge;
 #[path = "resume/fuzz.rs"]
 mod fuzz;
 
