@@ -205,15 +205,16 @@ fn read_observations(path: &Path, id: &RunId) -> Result<Vec<Observation>> {
         Err(error) if error.kind() == ErrorKind::NotFound => anyhow::bail!("the file is missing"),
         file => file?,
     };
-    // Runs are read in parallel already.
-    let read = || {
-        ParquetReader::new(file)
-            .read_parallel(ParallelStrategy::None)
-            .finish()
-    };
     // In the middle of a damaged table polars panics; a run of an earlier version has no sums that would tell before.
-    let table = catch_unwind(AssertUnwindSafe(read))
-        .map_err(|_| anyhow::anyhow!("its tables are not what they say"))??;
+    catch_unwind(AssertUnwindSafe(|| observations(file, id)))
+        .unwrap_or_else(|_| anyhow::bail!("the table is not what its head says"))
+}
+
+fn observations(file: File, id: &RunId) -> Result<Vec<Observation>> {
+    // Runs are read in parallel already.
+    let table = ParquetReader::new(file)
+        .read_parallel(ParallelStrategy::None)
+        .finish()?;
     let (run, on, metric) = (
         table.column("run")?.str()?,
         table.column("on")?.str()?,
