@@ -172,7 +172,10 @@ fn fit(
 
     let mut state = State::new(optimizer, task.device());
     if let Some(checkpoints) = &mut checkpoints
-        && let Some(found) = checkpoints.latest(&mut |text| journal.note(text))
+        && let Some(found) = checkpoints.latest(
+            |found| state.check(found, task.weights(), steps),
+            &mut |text| journal.note(text),
+        )
     {
         state.restore(&found, task.weights())?;
         journal.resume(&found, steps);

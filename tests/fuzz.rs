@@ -1,202 +1,21 @@
 //! Damaged input: whatever stands in a suite, in an event or in a file of the store, reading it gives a value or an error,
-//! soon and in little memory. The corpus is real files; `HARNESS_FUZZ=20000` makes more cases of each kind than the few that
-//! every test run makes.
+//! soon and in little memory. The corpus is real files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
-
+use harness::cluster::Profile;
 use harness::event::{Environment, Event, Observation, Outcome, RunRecord};
 use harness::plan::RunId;
 use harness::store::{Store, Work};
 use harness::suite;
 
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::damage::{Change, SOON, apply, change, check, fuzz};
 use crate::schedule::planned;
-
-/// Longer than any input takes; input that makes a reader hang takes for ever.
-const SOON: Duration = Duration::from_secs(20);
-
-fn runner() -> TestRunner {
-    let cases = std::env::var("HARNESS_FUZZ")
-        .ok()
-        .and_then(|text| text.parse().ok());
-    TestRunner::new_with_rng(
-        Config {
-            cases: cases.unwrap_or(60),
-            failure_persistence: None,
-            ..Config::default()
-        },
-        proptest::test_runner::TestRng::deterministic_rng(
-            proptest::test_runner::RngAlgorithm::ChaCha,
-        ),
-    )
-}
-
-/// One change to a text or file; places are shares of its length.
-#[derive(Clone, Debug)]
-enum Change {
-    Flip {
-        at: f64,
-        bit: u8,
-    },
-    Set {
-        at: f64,
-        byte: u8,
-    },
-    Cut {
-        at: f64,
-        length: usize,
-    },
-    End {
-        at: f64,
-    },
-    Repeat {
-        at: f64,
-        length: usize,
-        to: f64,
-        times: usize,
-    },
-    Insert {
-        at: f64,
-        word: &'static str,
-    },
-}
-
-/// What YAML, JSON and Parquet readers trip over.
-const WORDS: &[&str] = &[
-    "\n",
-    " ",
-    "\t",
-    ":",
-    "- ",
-    "? ",
-    "&a ",
-    "*a",
-    "<<: *a",
-    "!!binary ",
-    "{",
-    "}",
-    "[",
-    "]",
-    "\"",
-    "'",
-    "|\n",
-    ">\n",
-    "---\n",
-    "%YAML 9\n",
-    "\u{feff}",
-    "\0",
-    "\u{202e}",
-    "é",
-    "1e999",
-    "-0",
-    ".nan",
-    ".inf",
-    "0x",
-    "18446744073709551616",
-    "~",
-    "null",
-    "true",
-    "yes",
-    "2024-01-01",
-    "PAR1",
-    "\u{ff}",
-    "{\"a\":",
-    "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[",
-];
-
-fn change() -> impl Strategy<Value = Change> {
-    let at = || 0.0..1.0f64;
-    prop_oneof![
-        (at(), 0..8u8).prop_map(|(at, bit)| Change::Flip { at, bit }),
-        (at(), any::<u8>()).prop_map(|(at, byte)| Change::Set { at, byte }),
-        (at(), 1..200usize).prop_map(|(at, length)| Change::Cut { at, length }),
-        at().prop_map(|at| Change::End { at }),
-        (at(), 1..200usize, at(), 1..50usize).prop_map(|(at, length, to, times)| Change::Repeat {
-            at,
-            length,
-            to,
-            times
-        }),
-        (at(), proptest::sample::select(WORDS)).prop_map(|(at, word)| Change::Insert { at, word }),
-    ]
-}
-
-fn apply(bytes: &mut Vec<u8>, change: &Change) {
-    let place = |at: f64, bytes: &Vec<u8>| (at * bytes.len() as f64) as usize;
-    match *change {
-        Change::Flip { at, bit } => {
-            let at = place(at, bytes);
-            if let Some(byte) = bytes.get_mut(at) {
-                *byte ^= 1 << bit;
-            }
-        }
-        Change::Set { at, byte } => {
-            let at = place(at, bytes);
-            if let Some(old) = bytes.get_mut(at) {
-                *old = byte;
-            }
-        }
-        Change::Cut { at, length } => {
-            let at = place(at, bytes);
-            bytes.drain(at..(at + length).min(bytes.len()));
-        }
-        Change::End { at } => bytes.truncate(place(at, bytes)),
-        Change::Repeat {
-            at,
-            length,
-            to,
-            times,
-        } => {
-            let (at, to) = (place(at, bytes), place(to, bytes));
-            let piece = bytes[at..(at + length).min(bytes.len())].repeat(times);
-            bytes.splice(to..to, piece);
-        }
-        Change::Insert { at, word } => {
-            let at = place(at, bytes);
-            bytes.splice(at..at, word.bytes());
-        }
-    }
-}
-
-/// Checks `body` on damaged forms of `corpus`.
-fn fuzz(corpus: Vec<Vec<u8>>, body: impl Fn(&[u8])) {
-    let memory = peak_memory();
-    let cases = (0..corpus.len(), proptest::collection::vec(change(), 1..8));
-    let result = runner().run(&cases, |(which, changes)| {
-        let mut bytes = corpus[which].clone();
-        for change in &changes {
-            apply(&mut bytes, change);
-        }
-        let begun = Instant::now();
-        body(&bytes);
-        prop_assert!(begun.elapsed() < SOON, "it took {:?}", begun.elapsed());
-        Ok(())
-    });
-    if let Err(error) = result {
-        panic!("{error}");
-    }
-    let grown = peak_memory().saturating_sub(memory);
-    assert!(grown < 1 << 30, "reading took {grown} bytes");
-}
-
-/// The largest resident memory so far, in bytes.
-fn peak_memory() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .unwrap_or("0 kB");
-    line.trim()
-        .trim_end_matches("kB")
-        .trim()
-        .parse::<u64>()
-        .unwrap_or(0)
-        * 1024
-}
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -317,6 +136,7 @@ fn a_damaged_run_is_read_or_named() {
         "metrics.json",
         "environment.json",
         "spec.yaml",
+        "SHA256SUMS",
     ] {
         let (store, id, folder) = finished(file);
         let path = folder.join(file);
@@ -329,12 +149,144 @@ fn a_damaged_run_is_read_or_named() {
                 Err(error) => assert!(format!("{error:#}").contains(file), "{error:#}"),
                 // Numbers come back as they were, or not at all.
                 Ok(record) => {
-                    let record = record.expect("its folder is there");
-                    if file == "observations.parquet" {
-                        assert!(record.observations == good.observations);
-                    }
+                    assert!(record.expect("its folder is there") == good);
                 }
             }
         });
     }
+}
+
+#[test]
+fn a_damaged_run_that_no_sums_protect_is_read_or_named() {
+    for file in [
+        "observations.parquet",
+        "metrics.json",
+        "environment.json",
+        "spec.yaml",
+    ] {
+        let (store, id, folder) = finished(&format!("without-sums-{file}"));
+        fs::remove_file(folder.join("SHA256SUMS")).expect("sums");
+        let path = folder.join(file);
+        let whole = fs::read(&path).expect("a file");
+        fuzz(vec![whole], |bytes| {
+            fs::write(&path, bytes).expect("a file");
+            let _ = store.work(&planned(1));
+            if let Err(error) = store.record(&id) {
+                assert!(format!("{error:#}").contains(file), "{error:#}");
+            }
+        });
+    }
+}
+
+/// A file in the chain of a lease: its name behind the run's, what it says, and what damages that.
+#[derive(Clone, Debug)]
+struct Link {
+    name: &'static str,
+    nonce: &'static str,
+    has_ended: bool,
+    changes: Vec<Change>,
+}
+
+fn link() -> impl Strategy<Value = Link> {
+    let names = [
+        "",
+        ".torn",
+        ".torntorn",
+        ".0123456789abcdef",
+        ".fedcba9876543210",
+    ];
+    let nonces = [
+        "0123456789abcdef",
+        "fedcba9876543210",
+        "",
+        "torn",
+        "../../x",
+        "a/b",
+        "\0",
+    ];
+    (
+        proptest::sample::select(names.to_vec()),
+        proptest::sample::select(nonces.to_vec()),
+        any::<bool>(),
+        proptest::collection::vec(change(), 0..3),
+    )
+        .prop_map(|(name, nonce, has_ended, changes)| Link {
+            name,
+            nonce,
+            has_ended,
+            changes,
+        })
+}
+
+#[test]
+fn a_damaged_lease_is_somebody_s_or_taken_over() {
+    let (store, id, _) = finished("leases");
+    let folder = store.dir().join(".leases");
+    let path = folder.join(&id.0);
+    let lease = store.lease(&id).expect("a lease").expect("nobody else");
+    let held = fs::read_to_string(&path).expect("a file");
+    drop(lease);
+    let (holder, beats) = held.split_once('\n').expect("a line");
+    let holder: Value = serde_json::from_str(holder).expect("a holder");
+    check(proptest::collection::vec(link(), 1..5), |links| {
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).expect("a folder");
+        for link in &links {
+            let mut holder = holder.clone();
+            holder["nonce"] = json!(link.nonce);
+            if link.has_ended {
+                holder["start"] = json!(1);
+            }
+            let mut text = format!("{holder}\n{beats}").into_bytes();
+            link.changes
+                .iter()
+                .for_each(|change| apply(&mut text, change));
+            fs::write(folder.join(format!("{id}{}", link.name)), text).expect("a file");
+        }
+        let is_leased = store.is_leased(&id);
+        let lease = store.lease(&id).expect("an answer");
+        if let Some(lease) = lease {
+            assert!(!is_leased, "it was another's");
+            assert!(!lease.is_lost(), "whoever takes a lease has it");
+            assert!(
+                store.lease(&id).expect("an answer").is_none(),
+                "it is given once"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_damaged_profile_is_read_or_refused() {
+    let text = r#"# A cluster.
+time: 1-00:00:00
+partition: gpu
+account: a.b
+gres: gpu:a100:2
+cpus: 8
+memory: 32G
+constraint: a100&nvlink
+modules: [cuda/12.4, gcc]
+container: [apptainer, exec, --nv, harness.sif]
+environment: {HF_HOME: /scratch/hub, LANG: C}
+array: {size: 100, at_once: 7}
+lead: 300
+attempts: 2
+restarts: 5
+poll: 20
+options: [--exclude=n13, --comment=a b]
+"#;
+    let short = "time: 90\n";
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fuzz-profile.yaml");
+    for whole in [text, short] {
+        fs::write(&path, whole).expect("a file");
+        Profile::read(&path).expect("a profile");
+    }
+    fuzz(vec![text.into(), short.into()], |bytes| {
+        fs::write(&path, bytes).expect("a file");
+        if let Err(problems) = Profile::read(&path) {
+            let problems = problems.to_string();
+            assert!(problems.contains("fuzz-profile.yaml"), "{problems}");
+        }
+    });
 }

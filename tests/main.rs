@@ -7,6 +7,7 @@ mod archive;
 mod checkpoints;
 mod cluster;
 mod cost;
+mod damage;
 mod families;
 mod fuzz;
 mod hub;

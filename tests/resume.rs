@@ -1,6 +1,12 @@
 //! Runs that are interrupted and gone on with, against the same runs left alone: every number told and every byte of the
 //! weights.
 
+mod damage;
+#[path = "resume/forge.rs"]
+mod forge;
+#[path = "resume/fuzz.rs"]
+mod fuzz;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,12 +1,17 @@
 //! Files of named tensors: eight bytes with the length of a JSON header, the header, the values.
+//!
+//! A header may claim anything. It is believed only where its tensors lie one behind the other and fill the file, which
+//! is what the format demands: then no tensor takes more memory than the file has bytes, nor all together.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
 use std::io::{BufWriter, Error as IoError, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 
@@ -61,22 +66,10 @@ impl TensorFile {
         }
         let mut bytes = vec![0; header as usize];
         file.read_exact_at(&mut bytes, 8).map_err(io)?;
-        let mut header: BTreeMap<String, Value> = serde_json::from_slice(&bytes)
-            .map_err(|cause| broken(format!("the header is no JSON object: {cause}")))?;
-        header.remove("__metadata__");
-        let start = 8 + bytes.len() as u64;
-        let mut entries = BTreeMap::new();
-        for (name, value) in header {
-            let entry: Entry = serde_json::from_value(value)
-                .map_err(|cause| broken(format!("the header's entry for `{name}`: {cause}")))?;
-            let [from, to] = entry.data_offsets;
-            if from > to || start + to > length {
-                return Err(broken(format!(
-                    "`{name}` ends beyond the file, which may be cut off"
-                )));
-            }
-            entries.insert(name, entry);
-        }
+        let Header(entries) = serde_json::from_slice(&bytes)
+            .map_err(|cause| broken(format!("the header does not describe tensors: {cause}")))?;
+        let start = 8 + header;
+        check_places(&entries, length - start).map_err(broken)?;
         Ok(Self {
             path: path.into(),
             file,
@@ -89,34 +82,114 @@ impl TensorFile {
     pub(crate) fn read(&self, name: &str) -> Result<Tensor, WeightsError> {
         let entry = &self.entries[name];
         let broken = |message: String| WeightsError::file(&self.path, message);
-        let kind = KINDS.iter().find(|(known, _)| *known == entry.dtype);
-        let &(_, kind) = kind.ok_or_else(|| {
+        let kind = entry.kind().ok_or_else(|| {
             broken(format!(
                 "`{name}` has the type {}, which cannot be read",
                 entry.dtype
             ))
         })?;
         let [from, to] = entry.data_offsets;
-        let expected = entry
-            .shape
-            .iter()
-            .try_fold(kind.elt_size_in_bytes() as i64, |bytes, &side| {
-                bytes.checked_mul(side).filter(|_| side >= 0)
-            });
-        if expected != Some((to - from) as i64) {
-            return Err(broken(format!(
-                "`{name}` has {} bytes, which is not its shape, {:?}, in {}",
-                to - from,
-                entry.shape,
-                entry.dtype
-            )));
-        }
         let mut bytes = vec![0; (to - from) as usize];
         self.file
             .read_exact_at(&mut bytes, self.start + from)
             .map_err(|cause| WeightsError::io(&self.path, cause))?;
         Tensor::f_from_data_size(&bytes, &entry.shape, kind)
             .map_err(|cause| broken(format!("`{name}`: {cause}")))
+    }
+}
+
+impl Entry {
+    /// The kind of its values, if it is one that is read.
+    pub(crate) fn kind(&self) -> Option<Kind> {
+        let known = KINDS.iter().find(|(known, _)| *known == self.dtype);
+        known.map(|(_, kind)| *kind)
+    }
+
+    /// The bytes that its shape takes in this kind, where a shape like it can be.
+    fn bytes(&self, kind: Kind) -> Option<u64> {
+        let mut bytes = kind.elt_size_in_bytes() as i64;
+        for &side in &self.shape {
+            // Strides are products of sides even where one of them is 0.
+            bytes = bytes.checked_mul(side.max(1)).filter(|_| side >= 0)?;
+        }
+        Some(if self.shape.contains(&0) {
+            0
+        } else {
+            bytes as u64
+        })
+    }
+}
+
+/// The tensors of a header, read without an intermediate form, which would take many times its length.
+struct Header(BTreeMap<String, Entry>);
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Header;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of tensors")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Header, M::Error> {
+                let mut entries = BTreeMap::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    if name == "__metadata__" {
+                        map.next_value::<IgnoredAny>()?;
+                        continue;
+                    }
+                    let entry = map.next_value().map_err(|cause| {
+                        M::Error::custom(format_args!("the entry for `{name}`: {cause}"))
+                    })?;
+                    if entries.contains_key(&name) {
+                        return Err(M::Error::custom(format_args!("two entries for `{name}`")));
+                    }
+                    entries.insert(name, entry);
+                }
+                Ok(Header(entries))
+            }
+        }
+        from.deserialize_map(Entries)
+    }
+}
+
+/// Says what is wrong unless the tensors lie one behind the other in `length` bytes of values, leaving none over, each in
+/// as many as its shape takes.
+fn check_places(entries: &BTreeMap<String, Entry>, length: u64) -> Result<(), String> {
+    let mut placed: Vec<_> = entries.iter().collect();
+    placed.sort_by_key(|(_, entry)| entry.data_offsets);
+    let mut end = 0;
+    for (name, entry) in placed {
+        let [from, to] = entry.data_offsets;
+        if from > to || to > length {
+            return Err(format!(
+                "`{name}` ends beyond the file, which may be cut off"
+            ));
+        }
+        if from != end {
+            return Err(format!(
+                "`{name}` begins at byte {from} of the values, but the one before it ends at {end}"
+            ));
+        }
+        if let Some(kind) = entry.kind()
+            && entry.bytes(kind) != Some(to - from)
+        {
+            return Err(format!(
+                "`{name}` has {} bytes, which is not its shape, {:?}, in {}",
+                to - from,
+                entry.shape,
+                entry.dtype
+            ));
+        }
+        end = to;
+    }
+    match length - end {
+        0 => Ok(()),
+        rest => Err(format!(
+            "{rest} bytes behind the last tensor belong to none"
+        )),
     }
 }
 

@@ -64,13 +64,14 @@ pub(super) struct Observer {
 /// The last look at a lease.
 #[derive(Debug)]
 struct Sight {
-    text: Vec<u8>,
+    end: End,
     at: Instant,
     /// How long it was watched unchanged.
     still: Duration,
 }
 
-/// The end of a chain.
+/// A file of a chain; looked at, its end.
+#[derive(Clone, Debug, PartialEq)]
 struct End {
     path: PathBuf,
     text: Vec<u8>,
@@ -126,12 +127,12 @@ impl Observer {
         let now = Instant::now();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let sight = seen.entry(path.into()).or_insert_with(|| Sight {
-            text: end.text.clone(),
+            end: end.clone(),
             at: now,
             still: Duration::ZERO,
         });
-        if sight.text != end.text {
-            (sight.text, sight.still) = (end.text.clone(), Duration::ZERO);
+        if sight.end != *end {
+            (sight.end, sight.still) = (end.clone(), Duration::ZERO);
         } else {
             // Time in which we did not look, asleep perhaps like the holder, counts for no more than a beat.
             sight.still += (now - sight.at).min(self.patience / BEATS);
@@ -202,14 +203,24 @@ impl Holder {
 }
 
 impl End {
+    /// None of a holder that ended in the middle of its first line, and of a file that something else has damaged.
     fn holder(&self) -> Option<Holder> {
         let line = self.text.split(|&byte| byte == b'\n').next()?;
-        serde_json::from_slice(line).ok()
+        let holder: Holder = serde_json::from_slice(line).ok()?;
+        // It becomes part of a file's name.
+        let is_ours = |nonce: &str| {
+            (1..=16).contains(&nonce.len()) && nonce.bytes().all(|byte| byte.is_ascii_hexdigit())
+        };
+        is_ours(&holder.nonce).then_some(holder)
     }
 
-    /// A holder that ended in the middle of its first line has none of its own.
+    /// Without a nonce of its own, one after its name, so that torn files may follow one another.
     fn nonce(&self) -> String {
-        self.holder().map_or("torn".into(), |holder| holder.nonce)
+        let name = self.path.extension().unwrap_or_default();
+        self.holder().map_or_else(
+            || format!("{}torn", name.to_string_lossy()),
+            |holder| holder.nonce,
+        )
     }
 }
 
@@ -257,10 +268,9 @@ fn links(path: &Path) -> io::Result<Vec<End>> {
         };
         let link = End { path: next, text };
         next = successor(path, &link.nonce());
-        // Only a file that is torn leads to one that is torn too, and that to itself.
-        let is_loop = next == link.path;
         chain.push(link);
-        if is_loop {
+        // No holder writes that; but whatever did, nobody must follow it for ever.
+        if chain.iter().any(|link| link.path == next) {
             return Ok(chain);
         }
     }

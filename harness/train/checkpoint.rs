@@ -2,7 +2,8 @@
 //!
 //! A checkpoint is there when its JSON file is: both are written beside and renamed, that one last. It names the run and
 //! what it ran on, and holds the CRC-32C of both files. Two are kept. What is damaged, or was made by another program or
-//! another kind of machine, whose bits would differ, is passed over for the one before it, and at last for the start.
+//! another kind of machine, whose bits would differ, is passed over for the one before it, and at last for the start. So is
+//! what a CRC vouches for and no run like this can have written.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tch::Tensor;
 
+use crate::models::WeightsError;
 use crate::models::safetensors::{TensorFile, whole, write};
 use harness::event::{Environment, Event};
 use harness::plan::{Job, RunId};
@@ -49,6 +51,35 @@ pub(super) struct Manifest {
     pub(super) told: Vec<Told>,
 }
 
+impl Manifest {
+    /// Refuses times that are none and what training never tells: told again, an ending would end the run.
+    fn check(&self) -> Result<()> {
+        let is_time = |seconds: f64| seconds.is_finite() && seconds >= 0.0;
+        ensure!(
+            is_time(self.seconds),
+            "it took {} seconds until then",
+            self.seconds
+        );
+        for Told { seconds, event } in &self.told {
+            ensure!(
+                is_time(*seconds),
+                "something was told after {seconds} seconds"
+            );
+            let step = match event {
+                Event::Progress { step, .. } => *step,
+                Event::Observed(seen) => seen.step,
+                Event::NoValue { .. } => 0,
+                _ => bail!("training tells no such thing as {event:?}"),
+            };
+            ensure!(
+                step <= self.step,
+                "it holds what was told at update {step}, which is later"
+            );
+        }
+        Ok(())
+    }
+}
+
 /// What training told.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Told {
@@ -65,9 +96,15 @@ pub(super) struct Found {
 
 impl Found {
     /// The tensor called `name`, on the host; none where there is none.
-    pub(super) fn tensor(&self, name: &str) -> Option<Tensor> {
-        self.tensors.entries.get(name)?;
-        self.tensors.read(name).ok()
+    pub(super) fn tensor(&self, name: &str) -> Result<Option<Tensor>, WeightsError> {
+        let known = self.tensors.entries.contains_key(name);
+        known.then(|| self.tensors.read(name)).transpose()
+    }
+
+    /// The tensor called `name`, on the host.
+    pub(super) fn needed(&self, name: &str) -> Result<Tensor> {
+        let tensor = self.tensor(name)?;
+        tensor.with_context(|| format!("it lacks `{name}`"))
     }
 }
 
@@ -97,11 +134,16 @@ impl Checkpoints {
         })
     }
 
-    /// The latest that is whole and fits; why others are passed over goes to `note`.
-    pub(super) fn latest(&mut self, note: &mut dyn FnMut(String)) -> Option<Found> {
+    /// The latest that is whole and of which `fits` finds nothing wrong; why others are passed over goes to `note`.
+    pub(super) fn latest(
+        &mut self,
+        fits: impl Fn(&Found) -> Result<()>,
+        note: &mut dyn FnMut(String),
+    ) -> Option<Found> {
         let mut steps = steps(&self.folder);
         while let Some(step) = steps.pop() {
-            match self.read(step) {
+            let found = self.read(step);
+            match found.and_then(|found| fits(&found).map(|()| found)) {
                 Ok(found) => {
                     // The one before is kept unseen: it is looked at if this one fails.
                     self.kept = steps.pop().into_iter().chain([step]).collect();
@@ -131,6 +173,7 @@ impl Checkpoints {
             manifest.run
         );
         same_bits(&manifest.environment, &self.environment)?;
+        manifest.check()?;
         let path = self.tensors(step);
         let found = crc(&mut File::open(&path).with_context(|| path.display().to_string())?)?;
         ensure!(found == manifest.tensors, "{} is damaged", path.display());

@@ -1,10 +1,12 @@
 //! Where training is: all that changes from update to update, as a checkpoint holds it.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use optim::Optimizer;
 use tch::{Device, Kind, Tensor};
+use torch_ext::{rng_state, set_rng_state};
 
 use super::checkpoint::{Found, Told};
 use crate::models::Weights;
@@ -59,35 +61,96 @@ impl State {
             put(BEST_STEP, Tensor::from(best.step as i64));
             put(BEST_LOSS, Tensor::from(best.loss));
             for ((name, _), kept) in weights.named().iter().zip(&best.weights) {
-                put(&format!("best.weights.{name}"), kept.shallow_clone());
+                put(&best_weight(name), kept.shallow_clone());
             }
         }
         Ok(tensors)
     }
 
-    /// Goes to where a checkpoint of the same run was. An error leaves a mixture of both.
+    /// Says what is wrong with a checkpoint that training of `steps` updates, of which this is the state before the
+    /// first, can never have written. Nothing changes; only numbers are read.
+    pub(super) fn check(&self, found: &Found, weights: &Weights, steps: u64) -> Result<()> {
+        let last = found.manifest.step;
+        ensure!(
+            (1..=steps).contains(&last),
+            "it is of update {last} of {steps}"
+        );
+        let entries = &found.tensors.entries;
+        let mut expected = self.tensors(weights)?;
+        if entries.contains_key(DISTANCES) {
+            expected.push((DISTANCES.into(), self.losses.shallow_clone()));
+        }
+        if entries.contains_key(BEST_STEP) {
+            expected.push((BEST_STEP.into(), Tensor::from(0_i64)));
+            expected.push((BEST_LOSS.into(), Tensor::from(0.0)));
+            let best = weights.named().into_iter();
+            expected.extend(best.map(|(name, tensor)| (best_weight(&name), tensor)));
+        }
+        for (name, tensor) in &expected {
+            let entry = entries
+                .get(name)
+                .with_context(|| format!("it lacks `{name}`"))?;
+            ensure!(
+                entry.kind() == Some(tensor.kind()) && entry.shape == tensor.size(),
+                "its `{name}` is not {:?} in {:?}",
+                tensor.size(),
+                tensor.kind()
+            );
+            let number = || -> Result<i64> { Ok(found.needed(name)?.f_int64_value(&[])?) };
+            let is_possible = match name.as_str() {
+                "updates" => number()? == last as i64,
+                BEST_STEP => (1..=last as i64).contains(&number()?),
+                "seed" => number()? == tensor.int64_value(&[]),
+                "generator.cpu" => is_generator(Device::Cpu, &found.needed(name)?)?,
+                "generator.cuda" => is_generator(self.losses.device(), &found.needed(name)?)?,
+                _ if name.starts_with("updates.") => (0..=last as i64).contains(&number()?),
+                _ => true,
+            };
+            ensure!(is_possible, "its `{name}` cannot be at update {last}");
+        }
+        let known: BTreeSet<&String> = expected.iter().map(|(name, _)| name).collect();
+        if let Some(name) = entries.keys().find(|name| !known.contains(name)) {
+            bail!("it holds `{name}`, which this run has no use for");
+        }
+        Ok(())
+    }
+
+    /// Goes to where a checkpoint was in which [`State::check`] found nothing wrong. An error leaves a mixture of both.
     pub(super) fn restore(&mut self, found: &Found, weights: &Weights) -> Result<()> {
         let device = self.losses.device();
-        self.optimizer.load_state(|name| found.tensor(name))?;
-        let here = |name: &str| Some(found.tensor(name)?.to_device(device));
-        self.losses = here(LOSSES).context("the checkpoint lacks its losses")?;
-        self.distances = here(DISTANCES);
-        self.best = match (found.tensor(BEST_STEP), found.tensor(BEST_LOSS)) {
-            (Some(step), Some(loss)) => Some(Best {
-                step: step.int64_value(&[]) as u64,
-                loss: loss.double_value(&[]),
+        self.optimizer
+            .load_state(|name| found.tensor(name).ok().flatten())?;
+        let here = |name: &str| found.needed(name).map(|tensor| tensor.to_device(device));
+        let has = |name: &str| found.tensors.entries.contains_key(name);
+        self.losses = here(LOSSES)?;
+        self.distances = has(DISTANCES).then(|| here(DISTANCES)).transpose()?;
+        self.best = match has(BEST_STEP) {
+            true => Some(Best {
+                step: found.needed(BEST_STEP)?.f_int64_value(&[])? as u64,
+                loss: found.needed(BEST_LOSS)?.f_double_value(&[])?,
                 weights: weights
                     .named()
                     .iter()
-                    .map(|(name, _)| here(&format!("best.weights.{name}")))
-                    .collect::<Option<_>>()
-                    .context("the checkpoint lacks weights of the best model")?,
+                    .map(|(name, _)| here(&best_weight(name)))
+                    .collect::<Result<_>>()?,
             }),
-            _ => None,
+            false => None,
         };
         self.step = found.manifest.step;
         Ok(())
     }
+}
+
+fn best_weight(name: &str) -> String {
+    format!("best.weights.{name}")
+}
+
+/// Whether the device's generator takes `state`; afterwards it has its own again.
+fn is_generator(device: Device, state: &Tensor) -> Result<bool> {
+    let own = rng_state(device)?;
+    let is_taken = set_rng_state(device, state).is_ok();
+    set_rng_state(device, &own)?;
+    Ok(is_taken)
 }
 
 /// What training tells, remembered with its time for those who go on from a checkpoint.

@@ -56,7 +56,12 @@ impl Optimizer {
     pub fn load_state(&mut self, get: impl Fn(&str) -> Option<Tensor>) -> Result<(), Error> {
         let _no_grad = no_grad_guard();
         let need = |name: &str| get(name).ok_or_else(|| Error::State(format!("lacks `{name}`")));
-        let number = |name: &str| Ok::<_, Error>(need(name)?.int64_value(&[]) as u64);
+        let number = |name: &str| {
+            let number = need(name)?.f_int64_value(&[]);
+            number
+                .map(|number| number as u64)
+                .map_err(|_| Error::State(format!("`{name}` is no number")))
+        };
         let updates = number("updates")?;
         let seed = number("seed")?;
         let counts: Result<Vec<u64>, Error> = self
