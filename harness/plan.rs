@@ -3,7 +3,7 @@
 //! Invariants: a [`RunId`] hashes everything that decides a result and nothing else; a run that several cells or
 //! suites need is planned once; the order of a plan depends only on the suites and their order.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -108,18 +108,40 @@ impl RunSpec {
 
     /// The run's identity.
     pub fn id(&self) -> RunId {
+        Seedless::of(self).with(self.seed)
+    }
+}
+
+/// A specification's canonical text around its seed, of which the identities of all seeds are made at little cost. Only a
+/// stage depends on the seed elsewhere too.
+struct Seedless {
+    before: String,
+    after: String,
+}
+
+impl Seedless {
+    fn of(spec: &RunSpec) -> Seedless {
+        let mut value = serde_json::to_value(spec).expect("a run specification is plain data");
+        value["seed"] = Value::Null;
         let mut text = String::new();
-        canonical(
-            &serde_json::to_value(self).expect("a run specification is plain data"),
-            &mut text,
-        );
-        let hash = Sha256::digest(text.as_bytes());
-        RunId(
-            hash.iter()
-                .take(8)
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
-        )
+        canonical(&value, &mut text);
+        // Keys are sorted, so that of what is nested only the model's stage, which has a seed, stands before.
+        let place = text.rfind("\"seed\":null").expect("the key stands there");
+        let (before, after) = text.split_at(place);
+        Seedless {
+            before: format!("{before}\"seed\":"),
+            after: after["\"seed\":null".len()..].into(),
+        }
+    }
+
+    fn with(&self, seed: u64) -> RunId {
+        let mut hash = Sha256::new();
+        hash.update(&self.before);
+        hash.update(seed.to_string());
+        hash.update(&self.after);
+        let bytes = hash.finalize();
+        let digits = bytes.iter().take(8).map(|byte| format!("{byte:02x}"));
+        RunId(digits.collect())
     }
 }
 
@@ -282,6 +304,7 @@ pub struct Plan {
 pub fn expand(suites: &[Suite]) -> Plan {
     let mut runs: IndexMap<RunId, PlannedRun> = IndexMap::new();
     for suite in suites {
+        let mut ids = Ids::default();
         for table in &suite.tables {
             for &seed in &table.seeds {
                 for row in &table.rows {
@@ -289,9 +312,8 @@ pub fn expand(suites: &[Suite]) -> Plan {
                         let Column::Measured(measured) = column else {
                             continue;
                         };
-                        let spec = run_spec(suite, &measured.task, &row.method, seed);
                         let metric = suite.metric_of(measured);
-                        let run = ensure(&mut runs, suite, spec, &measured.task, &row.method);
+                        let run = ids.run(&mut runs, suite, &measured.task, &row.method, seed);
                         let wanted = Measurement {
                             on: measured.on.clone(),
                             measure: metric.measure.clone(),
@@ -312,6 +334,40 @@ pub fn expand(suites: &[Suite]) -> Plan {
     }
     Plan {
         runs: runs.into_values().collect(),
+    }
+}
+
+/// The identities of a suite's runs, each made once.
+#[derive(Default)]
+struct Ids<'a> {
+    of_seed: HashMap<(&'a str, &'a str, u64), RunId>,
+    seedless: HashMap<(&'a str, &'a str), Seedless>,
+}
+
+impl<'a> Ids<'a> {
+    /// The planned run of `method` on `task` with `seed`, entered if it is new.
+    fn run<'r>(
+        &mut self,
+        runs: &'r mut IndexMap<RunId, PlannedRun>,
+        suite: &'a Suite,
+        task: &'a str,
+        method: &'a str,
+        seed: u64,
+    ) -> &'r mut PlannedRun {
+        if let Some(id) = self.of_seed.get(&(task, method, seed)) {
+            return runs.get_mut(id).expect("what has an identity was entered");
+        }
+        let spec = run_spec(suite, task, method, seed);
+        let id = match spec.model {
+            ModelSpec::Stage(_) => spec.id(),
+            _ => {
+                let seedless = self.seedless.entry((task, method));
+                let seedless = seedless.or_insert_with(|| Seedless::of(&spec));
+                seedless.with(spec.seed)
+            }
+        };
+        self.of_seed.insert((task, method, seed), id.clone());
+        ensure(runs, suite, spec, id, task, method)
     }
 }
 
@@ -376,6 +432,7 @@ fn ensure<'a>(
     runs: &'a mut IndexMap<RunId, PlannedRun>,
     suite: &Suite,
     spec: RunSpec,
+    id: RunId,
     task: &str,
     method: &str,
 ) -> &'a mut PlannedRun {
@@ -386,14 +443,20 @@ fn ensure<'a>(
             };
             let (task, method) = (model.stage.task.clone(), model.stage.method.clone());
             Some(
-                ensure(runs, suite, (**stage_spec).clone(), &task, &method)
-                    .id
-                    .clone(),
+                ensure(
+                    runs,
+                    suite,
+                    (**stage_spec).clone(),
+                    stage_spec.id(),
+                    &task,
+                    &method,
+                )
+                .id
+                .clone(),
             )
         }
         _ => None,
     };
-    let id = spec.id();
     let devices = suite.tasks[task].devices as usize;
     runs.entry(id.clone()).or_insert_with(|| PlannedRun {
         id,

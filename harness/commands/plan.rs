@@ -1,6 +1,6 @@
 //! `harness plan`: cells, distinct runs, what they cost, which are done, what each pays for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::str::FromStr;
 
@@ -78,10 +78,24 @@ pub fn planned(
 fn costs(suites: &[Suite], plan: &Plan, store: &Store) -> anyhow::Result<Vec<Option<Estimate>>> {
     let records = report::records(plan, store)?;
     let knowledge = Knowledge::of(suites, plan, &records);
+    // Runs of one method on one task of a suite differ by their seeds alone, and so cost the same.
+    let mut known: HashMap<(&str, &str, &str), Estimate> = HashMap::new();
+    let mut estimate = |run| match first_names(run) {
+        Some(names) => *known
+            .entry(names)
+            .or_insert_with(|| knowledge.estimate(run)),
+        None => knowledge.estimate(run),
+    };
     plan.runs
         .iter()
-        .map(|run| Ok((!store.is_done(run)?).then(|| knowledge.estimate(run))))
+        .map(|run| Ok((!store.is_done(run)?).then(|| estimate(run))))
         .collect()
+}
+
+/// The suite, task and method that a run was planned for first; none for a stage.
+fn first_names(run: &PlannedRun) -> Option<(&str, &str, &str)> {
+    let cell = run.cells.first()?;
+    Some((&cell.suite, &run.task, &run.method))
 }
 
 pub fn plan(
