@@ -146,7 +146,7 @@ impl Default for Array {
 impl Profile {
     /// Reads a profile, or tells everything that is wrong with it, with file, line and column.
     pub fn read(path: &Path) -> Result<Profile, Problems> {
-        suite::read_strictly(path, Profile::senseless)
+        suite::read_strictly(path, "profile", Profile::senseless)
     }
 
     /// Where the program is on the nodes, `here` being this program.

@@ -212,6 +212,9 @@ fn what_is_wrong_with_a_profile_is_told_with_its_place() {
         "time: 10\noptions: [--array=0-1, --arr=0-1, -p gpu, --wrap=ls, \"--comment=a\\nb\"]\n",
         "time: 1\n",
         "time: soon\n",
+        "time: !!str 10\n",
+        "time: 10\n---\ntime: 20\n",
+        "[time]\n",
     ] {
         let error = read(&dir, text).expect_err(text);
         told += &format!("{error}\n\n");
