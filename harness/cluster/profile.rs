@@ -58,7 +58,8 @@ pub struct Profile {
     #[serde(default = "lead")]
     #[schemars(range(min = 1, max = 86400))]
     pub lead: u32,
-    /// How often a run is submitted whose jobs end without a result and without an error of its own.
+    /// How often a run is submitted whose jobs end without a result and without an error of its own. Another head process
+    /// goes on counting, after one try at least; whoever was told how the run ended and asks again has as many again.
     #[serde(default = "attempts")]
     #[schemars(range(min = 1, max = 100))]
     pub attempts: u32,
