@@ -434,3 +434,76 @@ fn a_head_after_one_that_died_goes_on_counting_and_a_user_who_asks_again_begins_
     }
     assert_eq!((place.submissions(), gave_up()), (4, 3), "{}", place.said());
 }
+
+#[test]
+fn status_tells_what_is_in_the_queue_and_does_without_slurm() {
+    let Some(place) = Place::new("status", 3) else {
+        return;
+    };
+    let asked = |mut command: Command| {
+        let words = ["status", "suite.yaml", "--store", "store"];
+        let output = command.args(words).output().unwrap();
+        assert!(output.status.success(), "{}", text_of(&output));
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (text(output.stdout), text(output.stderr))
+    };
+    let program = || place.command(env!("CARGO_BIN_EXE_harness"));
+    let status = || asked(program());
+    let (before, note) = status();
+    assert_eq!(note, "", "nobody is asked where nothing was submitted");
+    place.profile("array: {size: 10, at_once: 1}\n");
+    place.write(
+        "mode",
+        "while [ ! -f $dir/go ]; do sleep 0.1; done; completed",
+    );
+    let head = place.head();
+    place.wait_for("job that runs", || place.starts().len() == 1);
+    let job = place.running()[0].split('_').next().unwrap().to_string();
+    place.slurm("scontrol", &["uhold", &format!("{job}_2")]);
+    let (text, note) = status();
+    assert_eq!(note, "");
+    assert!(
+        text.contains("in the queue: 1 waiting, 1 running, 1 held\n"),
+        "{text}"
+    );
+    let held = format!("digits SGD seed 2: held (JobHeldUser) until `scontrol release {job}_2`\n");
+    assert!(text.contains(&held), "{text}");
+    let output = program()
+        .args(["status", "suite.yaml", "--store", "store", "--json"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let runs: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let queue = |seed: usize| runs[seed]["queue"].clone();
+    let is = |state: &str, task: usize| serde_json::json!({"job": format!("{job}_{task}"), "state": state});
+    assert_eq!((queue(0), queue(1)), (is("running", 0), is("waiting", 1)));
+    assert_eq!(queue(2)["reason"], "JobHeldUser");
+
+    let mut elsewhere = program();
+    elsewhere.env("PATH", place.dir.join("nothing"));
+    let (text, note) = asked(elsewhere);
+    assert!(!text.contains("in the queue"), "{text}");
+    assert!(
+        note.contains("is this a login node of a Slurm cluster?") && note.lines().count() == 1,
+        "{note}"
+    );
+    place.slurm("scontrol", &["release", &format!("{job}_2")]);
+    place.write("go", "");
+    assert_eq!(place.end_of(head), 0, "{}", place.said());
+    let (after, note) = status();
+    assert_eq!(note, "");
+    assert_eq!(
+        after.lines().count(),
+        before.lines().count(),
+        "nothing of the queue is left: {after}"
+    );
+    place.virtually("crash", &["controller"]);
+    let since = Instant::now();
+    let (text, note) = status();
+    assert!(since.elapsed() < Duration::from_secs(30), "{note}");
+    assert!(!text.contains("in the queue"), "{text}");
+    assert!(
+        note.starts_with("note: ") && note.lines().count() == 1,
+        "{note}"
+    );
+}
