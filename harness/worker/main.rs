@@ -5,7 +5,8 @@
 //! after the update it is at and ends by that signal. It exits at once when its standard input ends: whoever started it is gone.
 //!
 //! Of several processes that do one run together the first alone tells events. The others write nothing to standard
-//! output, name their outcome on standard error, and exit with 0 when it is a result and with 1 otherwise.
+//! output, name their outcome on standard error, and exit with 0 when it is a result and with 1 otherwise. When `srun` started
+//! them, SIGUSR1 to it asks them all to end, and SIGTERM does not: `srun` then kills them.
 
 use std::any::Any;
 use std::fs::File;

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use harness::event::{Event, Observation, Outcome};
-use harness::plan::{Job, Meeting, Member, expand};
-use harness::suite;
+use harness::plan::{Checkpoints, Job, Meeting, Member, expand};
+use harness::suite::{self, Length};
 use serde_json::Value;
 
 use super::{Place, text_of};
@@ -106,7 +107,7 @@ exit $code
     assert_eq!(metrics(&found), metrics(&expected));
 }
 
-/// What one of the processes said, and how it ended.
+/// What one of the processes said.
 fn events(output: &Output) -> Vec<Event> {
     let text = String::from_utf8_lossy(&output.stdout);
     text.lines()
@@ -129,7 +130,7 @@ fn observed(output: &Output) -> Vec<Observation> {
 }
 
 #[test]
-fn two_processes_that_srun_starts_do_a_run_as_one_does() {
+fn two_processes_that_srun_starts_do_a_run_as_one_does_and_save_themselves_when_asked() {
     let Some(place) = Place::new("srun", 1) else {
         return;
     };
@@ -139,9 +140,9 @@ fn two_processes_that_srun_starts_do_a_run_as_one_does() {
     let suite = suite::read(&place.dir.join("suite.yaml")).unwrap();
     let folders: BTreeMap<String, PathBuf> = suite::locate(&suite).unwrap();
     let run = expand(&[suite]).runs.remove(0);
-    let job = |name: &str, processes: Option<usize>| {
+    let job = |name: &str, processes: Option<usize>, change: &dyn Fn(&mut Job)| {
         fs::create_dir(place.dir.join(name)).unwrap();
-        let job = Job {
+        let mut job = Job {
             spec: run.spec.clone(),
             measurements: run.measurements.clone(),
             folders: folders.clone(),
@@ -157,14 +158,15 @@ fn two_processes_that_srun_starts_do_a_run_as_one_does() {
                 meeting: Meeting::File(place.dir.join(name).join("meeting")),
             }),
         };
+        change(&mut job);
         place.write(
             &format!("{name}.json"),
             &serde_json::to_string(&job).unwrap(),
         );
     };
     // The worker takes the end of its input for that of whoever started it, so it is held until the end.
-    let work = |mut command: Command, name: &str, more: &[&str]| {
-        let mut child = command
+    let start = |mut command: Command, name: &str, more: &[&str]| -> Child {
+        command
             .args(["run", &format!("{name}.json"), name])
             .args(more)
             .env("OMP_WAIT_POLICY", "passive")
@@ -172,7 +174,10 @@ fn two_processes_that_srun_starts_do_a_run_as_one_does() {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap();
+            .unwrap()
+    };
+    let work = |command: Command, name: &str, more: &[&str]| {
+        let mut child = start(command, name, more);
         let input = child.stdin.take();
         let output = child.wait_with_output().unwrap();
         drop(input);
@@ -184,13 +189,13 @@ fn two_processes_that_srun_starts_do_a_run_as_one_does() {
             .arg(worker());
         srun
     };
-    job("alone", None);
+    job("alone", None, &|_| {});
     let expected = observed(&work(
         place.command(worker().to_str().unwrap()),
         "alone",
         &[],
     ));
-    job("together", Some(2));
+    job("together", Some(2), &|_| {});
     let output = work(srun("2"), "together", &["--srun"]);
     let found = observed(&output);
     let said = String::from_utf8_lossy(&output.stderr);
@@ -208,7 +213,7 @@ fn two_processes_that_srun_starts_do_a_run_as_one_does() {
         assert!(gap <= tolerance, "{found:?} and {expected:?}");
     }
 
-    job("three", Some(3));
+    job("three", Some(3), &|_| {});
     let output = work(srun("2"), "three", &["--srun"]);
     let told = events(&output);
     let [Event::Finished(Outcome::Failed { message })] = &told[..] else {
@@ -230,4 +235,29 @@ fn two_processes_that_srun_starts_do_a_run_as_one_does() {
         "{}",
         text_of(&output)
     );
+
+    let folder = place.dir.join("checkpoints");
+    job("asked", Some(2), &|job| {
+        let training = job.spec.training.as_mut().unwrap();
+        training.length = Length::Steps(1_000_000);
+        job.checkpoints = Some(Checkpoints {
+            folder: folder.clone(),
+            every: 3600.0,
+        });
+    });
+    let mut asked = start(srun("2"), "asked", &["--srun"]);
+    let mut said = BufReader::new(asked.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("\"progress\"") {
+        line.clear();
+        assert!(said.read_line(&mut line).unwrap() > 0, "it ended early");
+    }
+    // SAFETY: the call touches no memory, and the child is not waited for yet.
+    unsafe { libc::kill(asked.id() as libc::pid_t, libc::SIGUSR1) };
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("checkpoint at update ") && !rest.contains("\"finished\""));
+    let ended = asked.wait().unwrap();
+    assert_eq!(ended.code(), Some(128 + libc::SIGUSR1), "as its processes");
+    assert!(fs::read_dir(folder).unwrap().count() >= 2);
 }
