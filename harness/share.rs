@@ -6,13 +6,13 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use optim::Rows;
 use tch::Tensor;
 use torch_ext::{Group, Meet};
 
 use crate::tasks::Batch;
-use harness::plan::{Meeting, Member};
+use harness::plan::{Job, Meeting, Member};
 
 /// How long a process waits for an answer of the others. One that died is noticed at once, and one that hangs by the
 /// supervisor, which hears nothing any more; this only must outlast what the first process does alone, as preparing data.
@@ -111,6 +111,61 @@ impl Share {
             rows: Some(rows),
             counts,
         }
+    }
+}
+
+/// What `srun` says to one of the processes that it starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SrunTask {
+    /// Its number among all processes, from zero.
+    pub rank: usize,
+    /// How many they are.
+    pub size: usize,
+    /// Its number among those of its node, from zero.
+    pub local: usize,
+}
+
+impl SrunTask {
+    /// What the variables say that `srun` sets: SLURM_PROCID, SLURM_NTASKS and SLURM_LOCALID.
+    ///
+    /// # Errors
+    /// When one of them is not there or is no number, or they contradict each other.
+    pub fn of(variable: impl Fn(&str) -> Option<String>) -> Result<SrunTask> {
+        let number = |name: &str| {
+            let text = variable(name)
+                .with_context(|| format!("{name} is not set: --srun is for a process of `srun`"))?;
+            text.parse::<usize>()
+                .with_context(|| format!("{name} is `{}`, no number", text.escape_debug()))
+        };
+        let (rank, size) = (number("SLURM_PROCID")?, number("SLURM_NTASKS")?);
+        ensure!(
+            rank < size,
+            "SLURM_PROCID is {rank}, and SLURM_NTASKS says that there are {size} processes"
+        );
+        let local = number("SLURM_LOCALID")?;
+        Ok(SrunTask { rank, size, local })
+    }
+
+    /// Makes a job, the same for all processes, this one's: its rank, and of several accelerators that it sees its own.
+    ///
+    /// # Errors
+    /// When the job is not for as many processes as there are.
+    pub fn place(&self, job: &mut Job, accelerators: i64) -> Result<()> {
+        let member = job
+            .member
+            .as_mut()
+            .context("`member` is missing: the job is for one process alone")?;
+        ensure!(
+            member.size == self.size,
+            "`member.size` is {}, and SLURM_NTASKS says that there are {} processes",
+            member.size,
+            self.size
+        );
+        member.rank = self.rank;
+        if job.device == "cuda:0" && accelerators > 1 {
+            job.device = format!("cuda:{}", self.local);
+        }
+        Ok(())
     }
 }
 

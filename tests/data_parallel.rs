@@ -11,6 +11,7 @@ use harness::plan::{Checkpoints, Job, Measurement, Meeting, Member, ModelSpec, R
 use harness::suite::{self, Length};
 use serde_json::{Value, json};
 use tch::{Kind, Tensor};
+use training::share::SrunTask;
 
 /// A run of `suites/families.yaml` made short, from random weights and without dropout, whose draws differ.
 fn job(task: &str, method: Value, length: Length, batch: u64) -> Job {
@@ -110,24 +111,26 @@ fn start_all(job: &Job, folder: &Path, size: usize) -> Vec<Process> {
     (0..size).map(one).collect()
 }
 
-/// What the first process observed; the others observe nothing.
+/// What the first process observed; the others say nothing at all.
 fn observed(processes: Vec<Process>) -> Vec<Observation> {
-    let mut all = Vec::new();
+    let mut first = Vec::new();
     for (rank, mut process) in processes.into_iter().enumerate() {
         let events: Vec<Event> = process.events.iter().collect();
         assert!(process.child.wait().expect("an end").success());
+        if rank > 0 {
+            assert!(events.is_empty(), "{rank}: {events:?}");
+            continue;
+        }
         assert!(
             matches!(events.last(), Some(Event::Finished(Outcome::Completed))),
-            "{rank}: {events:?}"
+            "{events:?}"
         );
         let seen = events.into_iter().filter_map(|event| match event {
             Event::Observed(seen) => Some(seen),
             _ => None,
         });
-        all.push(seen.collect::<Vec<_>>());
+        first.extend(seen);
     }
-    let first = all.remove(0);
-    assert!(all.iter().all(Vec::is_empty));
     first
 }
 
@@ -247,6 +250,67 @@ fn a_run_ends_when_one_of_its_processes_dies() {
         process.child.wait().expect("an end");
     }
     let _ = std::fs::remove_dir_all(folder);
+}
+
+#[test]
+fn a_process_of_srun_takes_the_place_that_slurm_gives_it() {
+    let of = |variables: &[(&str, &str)]| {
+        let find = |name: &str| variables.iter().find(|(known, _)| *known == name);
+        SrunTask::of(|name| find(name).map(|(_, value)| value.to_string()))
+            .map_err(|error| format!("{error:#}"))
+    };
+    let (procid, ntasks, localid) = (
+        ("SLURM_PROCID", "5"),
+        ("SLURM_NTASKS", "8"),
+        ("SLURM_LOCALID", "1"),
+    );
+    let task = of(&[procid, ntasks, localid]).expect("a place");
+    for (variables, expected) in [
+        (
+            &[procid, localid][..],
+            "SLURM_NTASKS is not set: --srun is for a process of `srun`",
+        ),
+        (
+            &[("SLURM_PROCID", "first"), ntasks, localid],
+            "SLURM_PROCID is `first`, no number: invalid digit found in string",
+        ),
+        (
+            &[procid, ("SLURM_NTASKS", "5"), localid],
+            "SLURM_PROCID is 5, and SLURM_NTASKS says that there are 5 processes",
+        ),
+    ] {
+        assert_eq!(of(variables), Err(expected.to_string()));
+    }
+
+    let sgd = json!({"method": "base"});
+    let mut job = job("digits", sgd, Length::Steps(1), 2);
+    let error = task.place(&mut job, 0).expect_err("the job is for one");
+    assert!(error.to_string().contains("`member` is missing"), "{error}");
+    let meeting = Meeting::File("meeting".into());
+    for (device, accelerators, expected) in [
+        ("cpu", 0, "cpu"),
+        ("cuda:0", 1, "cuda:0"),
+        ("cuda:0", 4, "cuda:1"),
+        ("cuda:3", 4, "cuda:3"),
+    ] {
+        job.device = device.into();
+        job.member = Some(Member {
+            rank: 0,
+            size: 8,
+            meeting: meeting.clone(),
+        });
+        task.place(&mut job, accelerators).expect("a place");
+        let member = job.member.as_ref().expect("as before");
+        assert_eq!((member.rank, &member.meeting), (5, &meeting));
+        assert_eq!(job.device, expected, "{device} of {accelerators}");
+    }
+    job.member = Some(Member {
+        rank: 0,
+        size: 4,
+        meeting,
+    });
+    let error = task.place(&mut job, 0).expect_err("they are eight");
+    assert!(error.to_string().contains("`member.size` is 4"), "{error}");
 }
 
 #[test]

@@ -58,7 +58,8 @@ pub struct Profile {
     #[serde(default = "lead")]
     #[schemars(range(min = 1, max = 86400))]
     pub lead: u32,
-    /// How often a run is submitted whose jobs end without a result and without an error of its own.
+    /// How often a run is submitted whose jobs end without a result and without an error of its own. Another head process
+    /// goes on counting, after one try at least; whoever was told how the run ended and asks again has as many again.
     #[serde(default = "attempts")]
     #[schemars(range(min = 1, max = 100))]
     pub attempts: u32,
@@ -146,7 +147,7 @@ impl Default for Array {
 impl Profile {
     /// Reads a profile, or tells everything that is wrong with it, with file, line and column.
     pub fn read(path: &Path) -> Result<Profile, Problems> {
-        suite::read_strictly(path, Profile::senseless)
+        suite::read_strictly(path, "profile", Profile::senseless)
     }
 
     /// Where the program is on the nodes, `here` being this program.

@@ -1,8 +1,14 @@
 //! What is asked of Slurm: to submit, and what is in the queue. Needs no accounting.
 
-use std::process::Command;
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use super::script;
+
+/// How long an answer may take where nobody looks on: longer than Slurm's own patience.
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A job as the queue shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,13 +69,14 @@ const NOT_NOW: &[&str] = &[
 
 /// Submits a job and returns its number. After [`Error::Later`] it may have been submitted all the same.
 pub fn submit(words: &[String]) -> Result<String, Error> {
-    let answer = ask("sbatch", words)?;
+    let answer = ask("sbatch", words, PATIENCE)?;
     let number = answer.trim().split(';').next().unwrap_or_default();
     Ok(number.to_string())
 }
 
-/// Every array task of this user that the queue still knows, ended ones included.
-pub fn queue() -> Result<Vec<Listed>, Error> {
+/// Every array task of this user that the queue still knows, ended ones included. An answer that takes longer than
+/// `patience` is none.
+pub fn queue(patience: Duration) -> Result<Vec<Listed>, Error> {
     // SAFETY: the call has no preconditions.
     let user = unsafe { libc::getuid() };
     let words = [
@@ -79,12 +86,13 @@ pub fn queue() -> Result<Vec<Listed>, Error> {
         format!("--user={user}"),
         "--format=%F|%K|%T|%r|%j".into(),
     ];
-    Ok(ask("squeue", &words)?.lines().filter_map(listed).collect())
+    let answer = ask("squeue", &words, patience)?;
+    Ok(answer.lines().filter_map(listed).collect())
 }
 
 /// How many tasks an array may have; none when the cluster does not say.
 pub fn largest_array() -> Result<Option<usize>, Error> {
-    let answer = ask("scontrol", &["show".into(), "config".into()])?;
+    let answer = ask("scontrol", &["show".into(), "config".into()], PATIENCE)?;
     let line = answer.lines().find(|line| line.starts_with("MaxArraySize"));
     Ok(line
         .and_then(|line| line.split_once('='))
@@ -114,23 +122,44 @@ pub fn listed(line: &str) -> Option<Listed> {
     })
 }
 
-fn ask(program: &str, words: &[String]) -> Result<String, Error> {
+fn ask(program: &str, words: &[String], patience: Duration) -> Result<String, Error> {
     let shown = || {
         let words: Vec<String> = words.iter().map(|text| script::word(text)).collect();
         format!("{program} {}", words.join(" "))
     };
-    let output = Command::new(program)
+    let broken = |error: std::io::Error| Error::Refused {
+        command: program.to_string(),
+        words: format!("{error}; is this a login node of a Slurm cluster?"),
+    };
+    let mut child = Command::new(program)
         .args(words)
         .env("LC_ALL", "C")
-        .output()
-        .map_err(|error| Error::Refused {
-            command: program.to_string(),
-            words: format!("{error}; is this a login node of a Slurm cluster?"),
-        })?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(broken)?;
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let (send, answer) = mpsc::channel();
+    std::thread::spawn(move || {
+        let (mut answer, mut said) = (Vec::new(), Vec::new());
+        // What was read before an error is what there is.
+        let _ = out.map(|mut out| out.read_to_end(&mut answer));
+        let _ = err.map(|mut err| err.read_to_end(&mut said));
+        let _ = send.send((answer, said));
+    });
+    let Ok((answer, said)) = answer.recv_timeout(patience) else {
+        let _ = child.kill();
+        let _ = child.wait();
+        let seconds = patience.as_secs();
+        return Err(Error::Later(format!(
+            "{program} did not answer within {seconds} seconds"
+        )));
+    };
+    if child.wait().map_err(broken)?.success() {
+        return Ok(String::from_utf8_lossy(&answer).into_owned());
     }
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_string();
+    let said = String::from_utf8_lossy(&said).trim().to_string();
     let lower = said.to_lowercase();
     match NOT_NOW.iter().any(|words| lower.contains(words)) {
         true => Err(Error::Later(said)),
@@ -144,6 +173,18 @@ fn ask(program: &str, words: &[String]) -> Result<String, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_that_does_not_come_is_waited_for_no_longer_than_asked() {
+        let since = std::time::Instant::now();
+        let error = ask("sleep", &["60".into()], Duration::from_millis(100));
+        assert!(
+            matches!(&error, Err(Error::Later(words)) if words.contains("did not answer")),
+            "{error:?}"
+        );
+        assert!(since.elapsed() < Duration::from_secs(30));
+        assert_eq!(ask("echo", &["yes".into()], PATIENCE).unwrap(), "yes\n");
+    }
 
     #[test]
     fn a_line_of_the_queue_is_read_and_what_is_no_task_is_not() {

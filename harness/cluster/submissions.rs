@@ -7,11 +7,17 @@
 //!     submit.sh              the command that submits it
 //!     job                    the number Slurm gave; missing when its answer was lost
 //!     <task>.log             what the task printed, over all its starts
+//!     ended                  its runs of which a user was told how they ended, a line each
 //! STORE/.cluster/lock        locked while one head process looks at the queue and submits
 //! ```
+//!
+//! How often a run was tried is the number of its submissions after the one in whose `ended` it stands last. So a head that
+//! takes the place of one that died, or was left, goes on counting, but tries once at least; and whoever was told that a run
+//! is done, failed, cancelled or given up, and asks for it again, gets as many attempts as the first time.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -20,6 +26,9 @@ use sha2::{Digest, Sha256};
 use super::profile::Profile;
 use super::script::{self, Command};
 use crate::plan::RunId;
+
+const FOLDER: &str = ".cluster";
+const ENDED: &str = "ended";
 
 /// The submissions of a store.
 #[derive(Clone, Debug)]
@@ -31,6 +40,8 @@ pub struct Submissions {
 /// One of them, as it is about to be given to `sbatch`.
 #[derive(Clone, Debug)]
 pub struct Submission {
+    /// Its number.
+    pub number: u64,
     /// Its folder.
     pub folder: PathBuf,
     /// The words behind `sbatch`.
@@ -38,6 +49,11 @@ pub struct Submission {
 }
 
 impl Submissions {
+    /// Whether there are any of the store at `store`.
+    pub fn exist(store: &Path) -> bool {
+        store.join(FOLDER).is_dir()
+    }
+
     /// Those of the store at `store`.
     ///
     /// # Errors
@@ -52,7 +68,7 @@ impl Submissions {
         let hash = Sha256::digest(shown.as_bytes());
         let hash: String = hash[..4].iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Submissions {
-            dir: store.join(".cluster"),
+            dir: store.join(FOLDER),
             prefix: format!("harness-{hash}-"),
         })
     }
@@ -94,7 +110,11 @@ impl Submissions {
         let words = script::submission(profile, &name, &folder, runs.len());
         let quoted: Vec<String> = words.iter().map(|word| script::word(word)).collect();
         put("submit.sh", &format!("sbatch {}\n", quoted.join(" ")))?;
-        Ok(Submission { folder, words })
+        Ok(Submission {
+            number,
+            folder,
+            words,
+        })
     }
 
     /// The number of the submission that a job of this name belongs to; none for a stranger's.
@@ -108,6 +128,32 @@ impl Submissions {
         text.lines().map(|line| RunId(line.to_string())).collect()
     }
 
+    /// The submissions of every run since a user was told last how it ended; runs without one are left out.
+    pub fn open(&self) -> BTreeMap<RunId, BTreeSet<u64>> {
+        let mut open: BTreeMap<RunId, BTreeSet<u64>> = BTreeMap::new();
+        let mut numbers: Vec<u64> = self.numbers().unwrap_or_default();
+        numbers.sort_unstable();
+        for number in numbers {
+            for run in self.runs(number) {
+                open.entry(run).or_default().insert(number);
+            }
+            let ended = fs::read_to_string(self.folder(number).join(ENDED)).unwrap_or_default();
+            for run in ended.lines() {
+                open.remove(&RunId(run.to_string()));
+            }
+        }
+        open
+    }
+
+    /// A user is told how a run ended whose latest submission this is.
+    pub fn end(&self, number: u64, run: &RunId) -> Result<()> {
+        let path = self.folder(number).join(ENDED);
+        let file = OpenOptions::new().create(true).append(true).open(&path);
+        // In one piece, as other heads may write there too.
+        file.and_then(|mut file| file.write_all(format!("{run}\n").as_bytes()))
+            .with_context(|| path.display().to_string())
+    }
+
     /// What a task printed.
     pub fn log(&self, number: u64, task: usize) -> PathBuf {
         self.folder(number).join(format!("{task}.log"))
@@ -117,12 +163,15 @@ impl Submissions {
         self.dir.join(number.to_string())
     }
 
+    fn numbers(&self) -> Result<Vec<u64>> {
+        let entries = fs::read_dir(&self.dir).with_context(|| self.dir.display().to_string())?;
+        let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+        Ok(entries.filter_map(|entry| number(entry.ok()?)).collect())
+    }
+
     /// A new folder: the making of a folder is what no two processes can both do.
     fn next(&self) -> Result<(u64, PathBuf)> {
-        let entries = fs::read_dir(&self.dir).with_context(|| self.dir.display().to_string())?;
-        let numbers =
-            entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u64>().ok());
-        let mut number = numbers.max().unwrap_or(0) + 1;
+        let mut number = self.numbers()?.into_iter().max().unwrap_or(0) + 1;
         loop {
             let folder = self.folder(number);
             match fs::create_dir(&folder) {

@@ -48,6 +48,7 @@ pub fn watch(
     tell: &mut dyn FnMut(Told<'_>),
 ) -> Result<Summary> {
     let submissions = Submissions::of(setting.store.dir())?;
+    let mut open = submissions.open();
     let mut watch = Watch {
         plan,
         setting,
@@ -56,7 +57,10 @@ pub fn watch(
         runs: plan
             .runs
             .iter()
-            .map(|run| Run::new(setting.store, run))
+            .map(|run| Run {
+                submissions: open.remove(&run.id).unwrap_or_default(),
+                ..Run::new(setting.store, run)
+            })
             .collect(),
         foreign: None,
         held: BTreeSet::new(),
@@ -71,8 +75,10 @@ struct Run {
     stage: Stage,
     /// The name of the failed attempt that was there before us.
     old_failure: Option<String>,
-    /// How often we submitted it.
-    submitted: u32,
+    /// Its submissions since a user was told last how it ended, whoever made them.
+    submissions: BTreeSet<u64>,
+    /// Whether we saw one of them: nothing is given up untried.
+    tried: bool,
     /// In how many looks in a row it was in no queue.
     missed: u32,
     /// Its latest task that we know of.
@@ -103,7 +109,8 @@ impl Run {
         Run {
             stage: Stage::Open,
             old_failure: old.map(|failed| failed.attempt),
-            submitted: 0,
+            submissions: BTreeSet::new(),
+            tried: false,
             missed: 0,
             task: None,
             told_started: false,
@@ -133,8 +140,8 @@ struct Watch<'a> {
     runs: Vec<Run>,
     /// Tasks that had ended before we looked first: what became of them is in the store, or is to be done again.
     foreign: Option<BTreeSet<(String, usize)>>,
-    /// Tasks of which was said that they are held.
-    held: BTreeSet<(String, usize)>,
+    /// Tasks of which was said that they are held, and why.
+    held: BTreeSet<(String, String)>,
     largest_array: Option<usize>,
 }
 
@@ -149,7 +156,7 @@ impl Watch<'_> {
                 .is_done(&self.plan.runs[i])
                 .unwrap_or(false)
             {
-                self.end(i, Stage::Already, What::Already);
+                self.end(i, Stage::Already, What::Already)?;
             }
         }
         loop {
@@ -200,10 +207,8 @@ impl Watch<'_> {
             let run = &plan.runs[i];
             if store.is_done(run).unwrap_or(false) {
                 self.done(i)?;
-            } else if let Some(failed) = store.failed(&run.id).ok().flatten()
-                && self.runs[i].old_failure.as_ref() != Some(&failed.attempt)
-            {
-                self.told_of_failure(i, failed);
+            } else if let Some(failed) = self.failure(i) {
+                self.failed(i, failed)?;
             }
         }
         // A run stands after the run it needs.
@@ -213,16 +218,31 @@ impl Watch<'_> {
             };
             let before = plan.runs[..i].iter().position(|run| run.id == *stage);
             match before.map(|before| self.runs[before].stage) {
-                Some(Stage::Failed | Stage::Blocked) => self.end(i, Stage::Blocked, What::Blocked),
-                Some(Stage::Interrupted) => self.end(i, Stage::Interrupted, What::Interrupted),
+                Some(Stage::Failed | Stage::Blocked) => {
+                    self.end(i, Stage::Blocked, What::Blocked)?
+                }
+                Some(Stage::Interrupted) => self.end(i, Stage::Interrupted, What::Interrupted)?,
                 // It diverged, and left no weights.
                 Some(Stage::Done | Stage::Already) if store.weights(stage).is_none() => {
-                    self.end(i, Stage::Blocked, What::Blocked)
+                    self.end(i, Stage::Blocked, What::Blocked)?
                 }
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    /// The failure in the store, if it is new and the run's own, whose job ended by itself: to cancel a job, or to end it at
+    /// its time limit, Slurm kills the worker first, whose supervisor may live long enough to record that as a failure.
+    fn failure(&self, i: usize) -> Option<FailedAttempt> {
+        let run = &self.runs[i];
+        let by_itself = matches!(run.ending(), None | Some("FAILED" | "COMPLETED"));
+        if run.is_live() || !by_itself {
+            return None;
+        }
+        let failed = self.setting.store.failed(&self.plan.runs[i].id);
+        let failed = failed.ok().flatten()?;
+        (run.old_failure.as_ref() != Some(&failed.attempt)).then_some(failed)
     }
 
     fn done(&mut self, i: usize) -> Result<()> {
@@ -235,18 +255,10 @@ impl Watch<'_> {
             seconds: record.seconds,
             failure: None,
         };
-        self.end(i, Stage::Done, ended);
-        Ok(())
+        self.end(i, Stage::Done, ended)
     }
 
-    /// A new failure is in the store. It is the run's own when its job ended by itself: to cancel a job, or to end it at
-    /// its time limit, Slurm kills the worker first, whose supervisor may live long enough to record that as a failure.
-    fn told_of_failure(&mut self, i: usize, failed: FailedAttempt) {
-        let run = &self.runs[i];
-        let by_itself = matches!(run.ending(), None | Some("FAILED" | "COMPLETED"));
-        if run.is_live() || !by_itself {
-            return;
-        }
+    fn failed(&mut self, i: usize, failed: FailedAttempt) -> Result<()> {
         let id = &self.plan.runs[i].id;
         let folder = self.setting.store.failed_folder(id);
         let failure = Failure {
@@ -259,7 +271,7 @@ impl Watch<'_> {
             seconds: failed.seconds,
             failure: Some(failure),
         };
-        self.end(i, Stage::Failed, ended);
+        self.end(i, Stage::Failed, ended)
     }
 
     /// Looks at the queue and submits what is ready and not in it.
@@ -285,12 +297,15 @@ impl Watch<'_> {
                 continue;
             }
             let run = &self.runs[i];
-            let known = run.submitted > 0 || run.task.is_some();
-            if known && run.missed < LOOKS {
+            if !run.submissions.is_empty() && run.missed < LOOKS {
+                continue;
+            }
+            // It may have ended between our look at the store and that at the queue, submitted by another head.
+            if store.is_done(planned).unwrap_or(false) || self.failure(i).is_some() {
                 continue;
             }
             match self.verdict(i) {
-                Some((stage, what)) => self.end(i, stage, what),
+                Some((stage, what)) => self.end(i, stage, what)?,
                 None => ready.push(i),
             }
         }
@@ -298,10 +313,18 @@ impl Watch<'_> {
     }
 
     fn look(&mut self) -> Result<()> {
-        let listed = slurm::queue()?;
+        let listed = slurm::queue(slurm::PATIENCE)?;
         let mut ours: HashMap<u64, Vec<RunId>> = HashMap::new();
         let mut latest: BTreeMap<RunId, Task> = BTreeMap::new();
         let first = self.foreign.is_none();
+        if first {
+            // What another head submitted since we began may have ended already.
+            let mut open = self.submissions.open();
+            for (run, planned) in self.runs.iter_mut().zip(&self.plan.runs) {
+                run.submissions
+                    .extend(open.remove(&planned.id).unwrap_or_default());
+            }
+        }
         let foreign = self.foreign.get_or_insert_default();
         for listed in listed {
             let Some(submission) = self.submissions.number(&listed.name) else {
@@ -354,18 +377,18 @@ impl Watch<'_> {
     /// A task of a run is in the queue's list.
     fn seen(&mut self, i: usize, task: Task) -> Result<()> {
         let planned = &self.plan.runs[i];
-        if let State::Held(reason) = &task.listed.state
-            && self
-                .held
-                .insert((task.listed.job.clone(), task.listed.task))
-        {
+        if let State::Held(reason) = &task.listed.state {
             let name = format!("{}_{}", task.listed.job, task.listed.task);
-            (self.setting.note)(&format!(
-                "job {name} ({} {} seed {}) is held ({reason}) and begins only after `scontrol release {name}`",
-                planned.task, planned.method, planned.spec.seed
-            ));
+            if self.held.insert((name.clone(), reason.clone())) {
+                (self.setting.note)(&format!(
+                    "job {name} ({} {} seed {}) is held ({reason}) and begins only after `scontrol release {name}`",
+                    planned.task, planned.method, planned.spec.seed
+                ));
+            }
         }
         let begins = task.listed.state == State::Running && !self.runs[i].told_started;
+        self.runs[i].submissions.insert(task.submission);
+        self.runs[i].tried = true;
         self.runs[i].task = Some(task);
         if self.runs[i].is_live() {
             self.runs[i].missed = 0;
@@ -390,14 +413,16 @@ impl Watch<'_> {
     fn verdict(&self, i: usize) -> Option<(Stage, What)> {
         let run = &self.runs[i];
         let failed = |outcome| {
-            let log = run
-                .task
-                .as_ref()
-                .map(|task| self.submissions.log(task.submission, task.listed.task));
+            let planned = &self.plan.runs[i];
+            let log = run.submissions.last().and_then(|&number| {
+                let runs = self.submissions.runs(number);
+                let task = runs.iter().position(|run| *run == planned.id)?;
+                Some(self.submissions.log(number, task))
+            });
             let failure = Failure {
                 log_end: log.as_deref().map(last_lines).unwrap_or_default(),
                 folder: None,
-                again: (self.setting.again)(&self.plan.runs[i]),
+                again: (self.setting.again)(planned),
             };
             let ended = What::Ended {
                 outcome,
@@ -409,12 +434,18 @@ impl Watch<'_> {
         match run.ending() {
             Some("CANCELLED") => Some((Stage::Interrupted, What::Interrupted)),
             Some("OUT_OF_MEMORY") => failed(Outcome::OutOfMemory),
-            ending if run.submitted >= self.setting.profile.attempts => {
-                let ending = ending.unwrap_or("lost");
-                let message = format!(
-                    "{} jobs left no result in the store, the last one ended as {ending}",
-                    run.submitted
-                );
+            ending
+                if run.tried && run.submissions.len() >= self.setting.profile.attempts as usize =>
+            {
+                let jobs = match run.submissions.len() {
+                    1 => "1 job".to_string(),
+                    count => format!("{count} jobs"),
+                };
+                let ending = match ending {
+                    Some(ending) => format!("the last one ended as {ending}"),
+                    None => "the last one is in the queue no more".into(),
+                };
+                let message = format!("{jobs} left no result in the store, {ending}");
                 failed(Outcome::Failed { message })
             }
             _ => None,
@@ -441,12 +472,17 @@ impl Watch<'_> {
                 .submissions
                 .write(profile, &self.setting.command, &ids)?;
             let job = slurm::submit(&submission.words);
-            // An answer that was lost may have been a yes: it counts, and the queue will tell.
-            if !matches!(job, Err(Error::Refused { .. })) {
+            if matches!(job, Err(Error::Refused { .. })) {
+                for run in &ids {
+                    self.submissions.end(submission.number, run)?;
+                }
+            } else {
+                // An answer that was lost may have been a yes: it counts, and the queue will tell.
                 for &i in part {
                     let run = &mut self.runs[i];
                     (run.missed, run.task, run.told_started) = (0, None, false);
-                    run.submitted += 1;
+                    run.tried = true;
+                    run.submissions.insert(submission.number);
                 }
             }
             let job = job?;
@@ -487,9 +523,14 @@ impl Watch<'_> {
         (self.setting.note)(&lines);
     }
 
-    fn end(&mut self, i: usize, stage: Stage, what: What) {
+    /// A run has ended, and the user is told: asked for again, it is tried anew.
+    fn end(&mut self, i: usize, stage: Stage, what: What) -> Result<()> {
         self.runs[i].stage = stage;
         self.say(i, what);
+        match self.runs[i].submissions.last() {
+            Some(&number) => self.submissions.end(number, &self.plan.runs[i].id),
+            None => Ok(()),
+        }
     }
 
     fn say(&mut self, i: usize, what: What) {

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::{Exit, print_json, watch};
+use crate::cluster;
 use crate::plan::{PlannedRun, expand};
 use crate::store::Store;
 use crate::suite::Suite;
@@ -27,8 +28,12 @@ pub fn status(suites: &[Suite], store: &Path, json: bool) -> anyhow::Result<Exit
     for run in &plan.runs {
         standings.push((run, standing(&store, run)?));
     }
+    let queued = cluster::queued(store.dir()).unwrap_or_else(|error| {
+        eprintln!("note: not known what of these runs waits in the queue: {error:#}");
+        BTreeMap::new()
+    });
     if json {
-        let one = |(run, standing): &(&PlannedRun, Standing)| json!({ "id": run.id, "task": run.task, "method": run.method, "seed": run.spec.seed, "standing": standing });
+        let one = |(run, standing): &(&PlannedRun, Standing)| json!({ "id": run.id, "task": run.task, "method": run.method, "seed": run.spec.seed, "standing": standing, "queue": queued.get(&run.id) });
         print_json(&standings.iter().map(one).collect::<Vec<_>>())?;
         return Ok(Exit::Success);
     }
@@ -51,6 +56,8 @@ pub fn status(suites: &[Suite], store: &Path, json: bool) -> anyhow::Result<Exit
     for (table, [done, running, failed, missing]) in tables {
         println!("{table:<32} {done:>6} {running:>8} {failed:>7} {missing:>8}");
     }
+    let runs = standings.iter().map(|(run, _)| *run);
+    print!("{}", cluster::queue_lines(runs, &queued));
     for (run, _) in standings
         .iter()
         .filter(|(_, standing)| *standing == Standing::Failed)

@@ -24,6 +24,9 @@ pub use problem::{Problem, Problems, nearest};
 pub use reported::{Reported, amount};
 pub use settings::{Setting, Source};
 
+/// What messages call the file of a [`Suite`].
+const SUITE: &str = "suite";
+
 /// In place of a portion of the data: training itself.
 pub const TRAINING: &str = "training";
 
@@ -201,22 +204,23 @@ pub fn read(path: &Path) -> Result<Suite, Problems> {
 /// The suite that `text` says; `path` is used in messages and to find relative folders.
 pub fn parse(path: &Path, text: &str) -> Result<Suite, Problems> {
     let problems = |found: Vec<Problem>| Problems::new(path, text, found);
-    let tree = yaml::parse(text).map_err(problems)?;
-    let file: SuiteFile = check::read(&tree, &schema()).map_err(problems)?;
+    let tree = yaml::parse(text, SUITE).map_err(problems)?;
+    let file: SuiteFile = check::read(&tree, &schema(), SUITE).map_err(problems)?;
     sense::check(path, text, &tree, file).map_err(problems)
 }
 
-/// Reads another YAML file as strictly as a suite: `T`'s JSON Schema decides what is accepted. `senseless` tells what the
-/// schema cannot, as places such as `/options/0` and messages.
+/// Reads another YAML file as strictly as a suite: `T`'s JSON Schema decides what is accepted. Messages call the file
+/// `whole`, `profile`. `senseless` tells what the schema cannot, as places such as `/options/0` and messages.
 pub fn read_strictly<T: schemars::JsonSchema + serde::de::DeserializeOwned>(
     path: &Path,
+    whole: &str,
     senseless: impl FnOnce(&T) -> Vec<(String, String)>,
 ) -> Result<T, Problems> {
     let text = std::fs::read_to_string(path).map_err(|error| Problems::unreadable(path, &error))?;
     let problems = |found: Vec<Problem>| Problems::new(path, &text, found);
-    let tree = yaml::parse(&text).map_err(problems)?;
+    let tree = yaml::parse(&text, whole).map_err(problems)?;
     let schema = serde_json::to_value(schemars::schema_for!(T)).expect("a schema is plain data");
-    let value: T = check::read(&tree, &schema).map_err(problems)?;
+    let value: T = check::read(&tree, &schema, whole).map_err(problems)?;
     let found: Vec<Problem> = senseless(&value)
         .into_iter()
         .map(|(at, message)| Problem::new(tree.place(&at), message))
@@ -250,7 +254,8 @@ pub fn locate(suite: &Suite) -> Result<BTreeMap<String, PathBuf>, Problems> {
     let data = data.flatten();
     let text = std::fs::read_to_string(&suite.path)
         .map_err(|error| Problems::unreadable(&suite.path, &error))?;
-    let tree = yaml::parse(&text).map_err(|found| Problems::new(&suite.path, &text, found))?;
+    let tree =
+        yaml::parse(&text, SUITE).map_err(|found| Problems::new(&suite.path, &text, found))?;
     let place = |path: String| tree.at(&path).map_or(0..0, |node| node.span.clone());
     let mut found = Vec::new();
     let mut places: BTreeMap<String, PathBuf> = BTreeMap::new();

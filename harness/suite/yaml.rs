@@ -79,10 +79,11 @@ impl Node {
     }
 }
 
-/// The tree of `text`, or what is wrong with it.
-pub fn parse(text: &str) -> Result<Node, Vec<Problem>> {
+/// The tree of `text`, or what is wrong with it; `whole` is what messages call the file, `suite`.
+pub fn parse(text: &str, whole: &str) -> Result<Node, Vec<Problem>> {
     let mut builder = Builder {
         text,
+        whole,
         ..Builder::default()
     };
     for event in Parser::new_from_str(text) {
@@ -107,6 +108,7 @@ pub fn parse(text: &str) -> Result<Node, Vec<Problem>> {
 #[derive(Default)]
 struct Builder<'a> {
     text: &'a str,
+    whole: &'a str,
     open: Vec<Open>,
     anchors: HashMap<usize, Node>,
     nodes: usize,
@@ -134,7 +136,10 @@ impl Builder<'_> {
                 if self.documents > 1 {
                     return Err(vec![Problem::new(
                         place,
-                        "a suite is one YAML document, and here a second one starts",
+                        format!(
+                            "a {} is one YAML document, and here a second one starts",
+                            self.whole
+                        ),
                     )]);
                 }
             }
@@ -142,7 +147,7 @@ impl Builder<'_> {
                 if tag.is_some() {
                     self.problems.push(Problem::new(
                         place.clone(),
-                        "tags are not part of the suite language",
+                        format!("tags are not part of the {} language", self.whole),
                     ));
                 }
                 let kind = Kind::Scalar {

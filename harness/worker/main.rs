@@ -3,6 +3,10 @@
 //! `harness-worker run JOB.json OUT_DIR` tells [`Event`]s as JSON lines on standard output and logs on standard error.
 //! It exits with 0 whenever it told an outcome. Asked to end by SIGTERM or SIGUSR1 while it trains, it writes a checkpoint
 //! after the update it is at and ends by that signal. It exits at once when its standard input ends: whoever started it is gone.
+//!
+//! Of several processes that do one run together the first alone tells events. The others write nothing to standard
+//! output, name their outcome on standard error, and exit with 0 when it is a result and with 1 otherwise. When `srun` started
+//! them, SIGUSR1 to it asks them all to end, and SIGTERM does not: `srun` then kills them.
 
 use std::any::Any;
 use std::fs::File;
@@ -17,6 +21,7 @@ use clap::{Parser, Subcommand};
 use harness::count::CountRequest;
 use harness::event::{Event, Outcome};
 use harness::plan::Job;
+use training::share::SrunTask;
 use training::{bench, machine, tasks, train};
 
 /// Exit status when standard input ended before the run did.
@@ -38,6 +43,9 @@ enum Command {
         job: PathBuf,
         /// Existing folder for the final weights
         out: PathBuf,
+        /// Started by `srun`: this process's place among those of the run is the one Slurm gave it
+        #[arg(long)]
+        srun: bool,
     },
     /// Time the methods on this machine
     Bench {
@@ -124,7 +132,13 @@ fn keep_freed_memory() {
 fn main() -> ExitCode {
     keep_freed_memory();
     let result = match Arguments::parse().command {
-        Command::Run { job, out } => run(&job, &out),
+        Command::Run { job, out, srun } => {
+            let launch = if srun { Launch::Srun } else { Launch::Single };
+            return match run(&job, &out, launch) {
+                Ok(code) => code,
+                Err(error) => ended(Err(error)),
+            };
+        }
         Command::Doctor => doctor(),
         Command::Bench {
             network,
@@ -230,31 +244,62 @@ fn doctor() -> Result<()> {
     Ok(())
 }
 
+/// Who started the processes of a run.
+#[derive(Clone, Copy, Debug)]
+enum Launch {
+    /// A supervisor, each by itself.
+    Single,
+    /// `srun`, all of them alike.
+    Srun,
+}
+
 /// Does the run. An error means that nobody could be told.
-fn run(job: &Path, out: &Path) -> Result<()> {
+fn run(path: &Path, out: &Path, launch: Launch) -> Result<ExitCode> {
     let mut events = take_standard_output()?;
     exit_with_standard_input();
     let mut told = Ok(());
-    let mut tell = |event: Event| {
-        if told.is_ok() {
-            told = write(&mut events, &event);
-        }
-    };
     let signals = train::Signals::take().context("signals")?;
+    // Where Slurm does not say which process this is, all are silent: they would speak at once.
+    let task = match launch {
+        Launch::Single => None,
+        Launch::Srun => Some(SrunTask::of(|name| std::env::var(name).ok())?),
+    };
+    let mut rank = task.map_or(0, |task| task.rank);
     let outcome = catch_unwind(AssertUnwindSafe(|| {
-        let text = std::fs::read_to_string(job).with_context(|| job.display().to_string())?;
-        let job: Job = serde_json::from_str(&text).with_context(|| job.display().to_string())?;
-        train::train(&job, out, &signals, &mut tell)
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        let mut job: Job =
+            serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+        if let Some(task) = &task {
+            task.place(&mut job, tch::Cuda::device_count())
+                .with_context(|| path.display().to_string())?;
+        }
+        rank = job.member.as_ref().map_or(0, |member| member.rank);
+        train::train(&job, out, &signals, &mut |event| {
+            if rank == 0 && told.is_ok() {
+                told = write(&mut events, &event);
+            }
+        })
     }));
     let outcome = match outcome {
         Ok(Ok(Some(outcome))) => outcome,
         // Whoever asked it to end hears no outcome, and sees by which signal it ended.
-        Ok(Ok(None)) => return signals.end().context("ending by a signal"),
+        Ok(Ok(None)) => {
+            signals.end().context("ending by a signal")?;
+            return Ok(ExitCode::SUCCESS);
+        }
         Ok(Err(error)) => failure(&format!("{error:#}")),
         Err(panic) => failure(panic_message(panic.as_ref())),
     };
+    if rank > 0 {
+        eprintln!("process {rank}: {outcome}");
+        return Ok(match outcome.is_result() {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::FAILURE,
+        });
+    }
     told.and_then(|()| write(&mut events, &Event::Finished(outcome)))
-        .context("telling events")
+        .context("telling events")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn write(events: &mut File, event: &Event) -> io::Result<()> {

@@ -2,6 +2,7 @@
 //!
 //! Where Slurm is not installed, the tests that need it say so and pass; `make slurm` provides it on Debian.
 
+mod real;
 mod text;
 
 use std::fs;
@@ -342,35 +343,6 @@ fn a_run_whose_node_dies_is_done_on_another() {
 }
 
 #[test]
-fn a_run_longer_than_its_jobs_goes_on_from_its_checkpoint() {
-    let Some(place) = Place::new("limit", 1) else {
-        return;
-    };
-    // Stands in for a program that writes a checkpoint when it is told that the time is nearly over.
-    place.write(
-        "program.sh",
-        &format!(
-            "#!/bin/bash\nif [ -f {0}/checkpoint ]; then exec \"$@\"; fi\n\
-             trap 'touch {0}/checkpoint; exit 4' USR1\nwhile :; do sleep 0.1; done\n",
-            place.dir.display()
-        ),
-    );
-    place.profile(&format!(
-        "lead: 58\ncontainer: [bash, {}]\n",
-        place.dir.join("program.sh").display()
-    ));
-    let profile = fs::read_to_string(place.dir.join("profile.yaml")).unwrap();
-    place.write("profile.yaml", &profile.replace("time: 5", "time: 1"));
-    assert_eq!(place.end_of(place.head()), 0, "{}", place.said());
-    assert!(place.dir.join("checkpoint").exists());
-    assert_eq!(
-        (place.starts(), place.submissions()),
-        (vec![0], 1),
-        "the same job went on"
-    );
-}
-
-#[test]
 fn a_cancelled_run_is_not_submitted_again_and_the_others_go_on() {
     let Some(place) = Place::new("cancelled", 3) else {
         return;
@@ -428,14 +400,110 @@ fn a_failed_run_fails_once_and_a_job_without_a_result_is_tried_as_often_as_the_p
 }
 
 #[test]
-fn the_real_worker_trains_on_the_cluster() {
-    let Some(place) = Place::new("real", 2) else {
+fn two_heads_at_once_submit_every_run_once_and_both_see_it_done() {
+    let Some(place) = Place::new("two", 4) else {
         return;
     };
-    place.write("profile.yaml", "time: 5\npoll: 1\n");
-    let suite = fs::read_to_string(place.dir.join("suite.yaml")).unwrap();
-    place.write("suite.yaml", &suite.replace("{epochs: 6}", "{epochs: 1}"));
-    assert_eq!(place.end_of(place.head()), 0, "{}", place.said());
-    assert_eq!(place.runs(), 2);
-    assert!(place.dir.join("reports/smoke/index.html").exists());
+    let heads = [place.head(), place.head()];
+    for head in heads {
+        assert_eq!(place.end_of(head), 0, "{}", place.said());
+    }
+    assert_eq!((place.starts(), place.submissions()), (vec![0, 1, 2, 3], 1));
+}
+
+#[test]
+fn a_head_after_one_that_died_goes_on_counting_and_a_user_who_asks_again_begins_anew() {
+    let Some(place) = Place::new("counting", 1) else {
+        return;
+    };
+    place.profile("program: /bin/false\nattempts: 2\n");
+    let mut head = place.head();
+    place.wait_for("submission", || place.said().contains("submitted 1 run"));
+    head.kill().unwrap();
+    head.wait().unwrap();
+    let gave_up = || {
+        let text = "2 jobs left no result in the store, the last one ended as FAILED";
+        place.said().matches(text).count()
+    };
+    assert_eq!(place.end_of(place.head()), 3, "{}", place.said());
+    assert_eq!((place.submissions(), gave_up()), (2, 1));
+    // Two that wait for the same run count together.
+    let heads = [place.head(), place.head()];
+    for head in heads {
+        assert_eq!(place.end_of(head), 3, "{}", place.said());
+    }
+    assert_eq!((place.submissions(), gave_up()), (4, 3), "{}", place.said());
+}
+
+#[test]
+fn status_tells_what_is_in_the_queue_and_does_without_slurm() {
+    let Some(place) = Place::new("status", 3) else {
+        return;
+    };
+    let asked = |mut command: Command| {
+        let words = ["status", "suite.yaml", "--store", "store"];
+        let output = command.args(words).output().unwrap();
+        assert!(output.status.success(), "{}", text_of(&output));
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (text(output.stdout), text(output.stderr))
+    };
+    let program = || place.command(env!("CARGO_BIN_EXE_harness"));
+    let status = || asked(program());
+    let (before, note) = status();
+    assert_eq!(note, "", "nobody is asked where nothing was submitted");
+    place.profile("array: {size: 10, at_once: 1}\n");
+    place.write(
+        "mode",
+        "while [ ! -f $dir/go ]; do sleep 0.1; done; completed",
+    );
+    let head = place.head();
+    place.wait_for("job that runs", || place.starts().len() == 1);
+    let job = place.running()[0].split('_').next().unwrap().to_string();
+    place.slurm("scontrol", &["uhold", &format!("{job}_2")]);
+    let (text, note) = status();
+    assert_eq!(note, "");
+    assert!(
+        text.contains("in the queue: 1 waiting, 1 running, 1 held\n"),
+        "{text}"
+    );
+    let held = format!("digits SGD seed 2: held (JobHeldUser) until `scontrol release {job}_2`\n");
+    assert!(text.contains(&held), "{text}");
+    let output = program()
+        .args(["status", "suite.yaml", "--store", "store", "--json"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let runs: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let queue = |seed: usize| runs[seed]["queue"].clone();
+    let is = |state: &str, task: usize| serde_json::json!({"job": format!("{job}_{task}"), "state": state});
+    assert_eq!((queue(0), queue(1)), (is("running", 0), is("waiting", 1)));
+    assert_eq!(queue(2)["reason"], "JobHeldUser");
+
+    let mut elsewhere = program();
+    elsewhere.env("PATH", place.dir.join("nothing"));
+    let (text, note) = asked(elsewhere);
+    assert!(!text.contains("in the queue"), "{text}");
+    assert!(
+        note.contains("is this a login node of a Slurm cluster?") && note.lines().count() == 1,
+        "{note}"
+    );
+    place.slurm("scontrol", &["release", &format!("{job}_2")]);
+    place.write("go", "");
+    assert_eq!(place.end_of(head), 0, "{}", place.said());
+    let (after, note) = status();
+    assert_eq!(note, "");
+    assert_eq!(
+        after.lines().count(),
+        before.lines().count(),
+        "nothing of the queue is left: {after}"
+    );
+    place.virtually("crash", &["controller"]);
+    let since = Instant::now();
+    let (text, note) = status();
+    assert!(since.elapsed() < Duration::from_secs(30), "{note}");
+    assert!(!text.contains("in the queue"), "{text}");
+    assert!(
+        note.starts_with("note: ") && note.lines().count() == 1,
+        "{note}"
+    );
 }

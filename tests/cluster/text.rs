@@ -6,6 +6,8 @@ use std::process::Command;
 
 use harness::cluster::Profile;
 use harness::cluster::script::{self, script, submission};
+use harness::cluster::submissions::Submissions;
+use harness::plan::RunId;
 
 fn folder(name: &str) -> PathBuf {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR"))
@@ -212,6 +214,9 @@ fn what_is_wrong_with_a_profile_is_told_with_its_place() {
         "time: 10\noptions: [--array=0-1, --arr=0-1, -p gpu, --wrap=ls, \"--comment=a\\nb\"]\n",
         "time: 1\n",
         "time: soon\n",
+        "time: !!str 10\n",
+        "time: 10\n---\ntime: 20\n",
+        "[time]\n",
     ] {
         let error = read(&dir, text).expect_err(text);
         told += &format!("{error}\n\n");
@@ -223,4 +228,38 @@ fn what_is_wrong_with_a_profile_is_told_with_its_place() {
 fn the_profile_of_the_documentation_is_one() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     Profile::read(&root.join("harness/cluster/example.yaml")).unwrap();
+}
+
+#[test]
+fn submissions_count_since_a_user_was_told_how_the_run_ended() {
+    let dir = folder("submissions");
+    let profile = read(&dir, "time: 10\n").unwrap();
+    let store = dir.join("store");
+    assert!(!Submissions::exist(&store));
+    let submissions = Submissions::of(&store).unwrap();
+    assert!(submissions.open().is_empty());
+    let command = script::Command {
+        program: "/the program".into(),
+        arguments: Vec::new(),
+    };
+    let [one, two] = ["1", "2"].map(|id| RunId(id.into()));
+    let submit = |runs: &[&RunId]| {
+        let runs: Vec<RunId> = runs.iter().map(|run| (*run).clone()).collect();
+        let _lock = submissions.lock().unwrap();
+        submissions.write(&profile, &command, &runs).unwrap().number
+    };
+    let open = || -> Vec<(String, Vec<u64>)> {
+        let open = submissions.open().into_iter();
+        open.map(|(run, numbers)| (run.0, numbers.into_iter().collect()))
+            .collect()
+    };
+    let is = |run: &RunId, numbers: &[u64]| (run.0.clone(), numbers.to_vec());
+    assert_eq!((submit(&[&one, &two]), submit(&[&one])), (1, 2));
+    assert_eq!(open(), [is(&one, &[1, 2]), is(&two, &[1])]);
+    submissions.end(2, &one).unwrap();
+    assert_eq!(open(), [is(&two, &[1])]);
+    // Two heads that wait for the same run both tell.
+    submissions.end(2, &one).unwrap();
+    assert_eq!(submit(&[&one, &two]), 3);
+    assert_eq!(open(), [is(&one, &[3]), is(&two, &[1, 3])]);
 }

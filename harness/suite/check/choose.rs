@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::shape::{has_type, is_anything};
-use super::words::{join, named, one_of};
+use super::words::{join, one_of};
 use super::{Key, Kind, Node, Problem, Reader};
 use crate::suite::nearest;
 
@@ -62,7 +62,7 @@ impl<'s> Reader<'s> {
                 .collect();
             let mut problem = Problem::new(
                 node.span.clone(),
-                format!("{} needs {}", named(path), one_of(&names)),
+                format!("{} needs {}", self.named(path), one_of(&names)),
             );
             if let Some((key, _)) = entries.first() {
                 problem = problem.suggest(&key.text, names);
@@ -109,7 +109,7 @@ impl<'s> Reader<'s> {
         let Some((_, given)) = entries.iter().find(|(key, _)| key.text == tag) else {
             let problem = Problem::new(
                 node.span.clone(),
-                format!("{} has no key `{tag}`", named(path)),
+                format!("{} has no key `{tag}`", self.named(path)),
             );
             let near = entries
                 .iter()

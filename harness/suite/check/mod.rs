@@ -15,15 +15,20 @@ use serde_json::{Map, Value};
 use super::problem::Problem;
 use super::yaml::{Key, Kind, Node};
 use shape::{has_type, is_anything};
-use words::{join, list, named, one_of, plural};
+use words::{join, list, one_of, plural};
 
-/// The value of type `T` that `tree` says.
+/// The value of type `T` that `tree` says; `whole` is what messages call the file, `suite`.
 ///
 /// # Errors
 /// Everything in which the tree departs from `schema`.
-pub fn read<T: DeserializeOwned>(tree: &Node, schema: &Value) -> Result<T, Vec<Problem>> {
+pub fn read<T: DeserializeOwned>(
+    tree: &Node,
+    schema: &Value,
+    whole: &str,
+) -> Result<T, Vec<Problem>> {
     let mut reader = Reader {
         root: schema,
+        whole,
         problems: Vec::new(),
     };
     let value = reader.read(tree, schema, "", &tree.span);
@@ -36,10 +41,19 @@ pub fn read<T: DeserializeOwned>(tree: &Node, schema: &Value) -> Result<T, Vec<P
 
 struct Reader<'s> {
     root: &'s Value,
+    whole: &'s str,
     problems: Vec<Problem>,
 }
 
 impl<'s> Reader<'s> {
+    /// What stands at `path`, in a message.
+    fn named(&self, path: &str) -> String {
+        match path {
+            "" => format!("the {}", self.whole),
+            path => format!("`{path}`"),
+        }
+    }
+
     /// The JSON value of `node` under `schema`. `path` names it in messages, `at` is the key that holds it.
     fn read(&mut self, node: &Node, schema: &'s Value, path: &str, at: &Range<usize>) -> Value {
         let branches = self.branches(schema);
@@ -98,7 +112,7 @@ impl<'s> Reader<'s> {
                 .collect();
             let mut problem = Problem::new(
                 key.span.clone(),
-                format!("unknown key `{}` in {}", key.text, named(path)),
+                format!("unknown key `{}` in {}", key.text, self.named(path)),
             );
             match super::problem::nearest(&key.text, free.iter().copied()) {
                 // A misspelt key is one problem, not an unknown one and a missing one.
@@ -123,7 +137,7 @@ impl<'s> Reader<'s> {
             let message = format!(
                 "missing {keys} {} in {}",
                 list(&missing, "and"),
-                named(path)
+                self.named(path)
             );
             self.problems.push(Problem::new(place, message));
         }
@@ -141,7 +155,7 @@ impl<'s> Reader<'s> {
         if items.len() < least {
             let message = format!(
                 "{} needs at least {least} {}",
-                named(path),
+                self.named(path),
                 plural(least, "entry", "entries")
             );
             self.problems.push(Problem::new(at.clone(), message));
@@ -153,7 +167,7 @@ impl<'s> Reader<'s> {
         if let Some(most) = most.filter(|most| items.len() > *most) {
             let message = format!(
                 "{} takes at most {most} {}",
-                named(path),
+                self.named(path),
                 plural(most, "entry", "entries")
             );
             self.problems
@@ -209,7 +223,7 @@ impl<'s> Reader<'s> {
                 }
                 self.problems.push(Problem::new(
                     node.span.clone(),
-                    format!("{} must be a whole number", named(path)),
+                    format!("{} must be a whole number", self.named(path)),
                 ));
                 return Value::Null;
             }
@@ -222,7 +236,8 @@ impl<'s> Reader<'s> {
                         .expect("a pattern of the language")
                         .is_match(text);
                     if !matches {
-                        let message = format!("{} does not have the form it needs", named(path));
+                        let message =
+                            format!("{} does not have the form it needs", self.named(path));
                         self.problems.push(
                             Problem::new(node.span.clone(), message)
                                 .help(format!("it matches {pattern}")),
@@ -272,7 +287,7 @@ impl<'s> Reader<'s> {
         if let Some(broken) = broken.into_iter().flatten().next() {
             self.problems.push(Problem::new(
                 node.span.clone(),
-                format!("{} must be {broken}", named(path)),
+                format!("{} must be {broken}", self.named(path)),
             ));
         }
         number
@@ -281,7 +296,7 @@ impl<'s> Reader<'s> {
     fn unknown_word(&mut self, node: &Node, text: &str, words: &[&str], path: &str) {
         let problem = Problem::new(
             node.span.clone(),
-            format!("`{text}` is not a value of {}", named(path)),
+            format!("`{text}` is not a value of {}", self.named(path)),
         );
         let problem = problem.suggest(text, words.iter().copied());
         let help = format!("it is {}", one_of(words));
@@ -318,7 +333,7 @@ impl<'s> Reader<'s> {
         }
         let message = format!(
             "{} must be {}, not {found}",
-            named(path),
+            self.named(path),
             wanted.join(" or ")
         );
         self.problems.push(Problem::new(node.span.clone(), message));

@@ -8,14 +8,6 @@ pub(super) fn join(path: &str, key: &str) -> String {
     }
 }
 
-pub(super) fn named(path: &str) -> String {
-    if path.is_empty() {
-        "the suite".to_string()
-    } else {
-        format!("`{path}`")
-    }
-}
-
 pub(super) fn one_of(words: &[&str]) -> String {
     let prefix = if words.len() > 1 { "one of " } else { "" };
     format!("{prefix}{}", list(words, "or"))
