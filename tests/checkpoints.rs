@@ -6,10 +6,17 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// A folder of its own with one run of the smoke suite, long enough to be interrupted.
-struct Place(PathBuf);
+struct Place(PathBuf, Devices);
+
+/// How many devices do the run.
+#[derive(Clone, Copy, PartialEq)]
+enum Devices {
+    One,
+    Two,
+}
 
 impl Place {
-    fn new(name: &str) -> Place {
+    fn new(name: &str, devices: Devices) -> Place {
         let folder = std::env::temp_dir().join(format!("harness-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
@@ -18,15 +25,26 @@ impl Place {
         let suite = suite
             .replace("../data/digits", root.join("data/digits").to_str().unwrap())
             .replace("length: {epochs: 6}", "length: {epochs: 12}");
+        let suite = match devices {
+            Devices::One => suite,
+            Devices::Two => suite.replace(
+                "    training: short\n",
+                "    training: short\n    devices: 2\n",
+            ),
+        };
         fs::write(folder.join("suite.yaml"), suite).unwrap();
-        Place(folder)
+        Place(folder, devices)
     }
 
     fn harness(&self, store: &str) -> Command {
         let mut harness = Command::new(env!("CARGO_BIN_EXE_harness"));
         harness.env_remove("CARGO").current_dir(&self.0);
         harness.args(["run", "suite.yaml", "--store", store, "--cache", "cache"]);
-        harness.args(["--slots", "cpu:1", "--checkpoint-every", "1s"]);
+        let slots = match self.1 {
+            Devices::One => "cpu:1",
+            Devices::Two => "cpu:2",
+        };
+        harness.args(["--slots", slots, "--checkpoint-every", "1s"]);
         harness.args(["--only", "seed=0", "--only", "method=TRAM-theta_prev"]);
         harness
     }
@@ -132,7 +150,7 @@ fn signal(process: libc::pid_t, signal: libc::c_int) {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_stopped_or_killed_run_goes_on_where_it_was_and_ends_with_the_same_bits() {
-    let place = Place::new("checkpoints");
+    let place = Place::new("checkpoints", Devices::One);
     let whole = place.end("whole");
     assert!(whole.status.success(), "{}", text(&whole));
     for (store, number) in [("term", libc::SIGTERM), ("usr1", libc::SIGUSR1)] {
@@ -166,4 +184,33 @@ fn a_stopped_or_killed_run_goes_on_where_it_was_and_ends_with_the_same_bits() {
         logs.filter_map(|run| fs::read_to_string(run.unwrap().path().join("log.txt")).ok());
     assert!(logs.any(|log| log.contains("resumed at update")));
     place.assert_same("killed");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn two_devices_do_a_run_together_and_when_one_dies_it_goes_on_from_the_checkpoint() {
+    let place = Place::new("together", Devices::Two);
+    let whole = place.end("whole");
+    assert!(whole.status.success(), "{}", text(&whole));
+    let environment = fs::read_to_string(place.run("whole").join("environment.json")).unwrap();
+    assert!(environment.contains("\"processes\": 2"), "{environment}");
+    let mut supervisor = place.begin("killed");
+    signal(worker(&supervisor), libc::SIGKILL);
+    assert_eq!(supervisor.wait().unwrap().code(), Some(0));
+    let log = fs::read_to_string(place.run("killed").join("log.txt")).unwrap();
+    assert!(log.contains("resumed at update"), "{log}");
+    place.assert_same("killed");
+    let mut stopped = place.begin("stopped");
+    signal(stopped.id() as libc::pid_t, libc::SIGTERM);
+    assert_eq!(stopped.wait().unwrap().code(), Some(4));
+    let rest = place.end("stopped");
+    assert!(text(&rest).contains("resumed at update"), "{}", text(&rest));
+    place.assert_same("stopped");
+
+    let mut few = Command::new(env!("CARGO_BIN_EXE_harness"));
+    few.env_remove("CARGO").current_dir(&place.0);
+    let few = few.args(["run", "suite.yaml", "--slots", "cpu:1"]).output();
+    let few = few.unwrap();
+    assert_eq!(few.status.code(), Some(2));
+    assert!(text(&few).contains("asks for 2 devices, and the slots have 1"));
 }

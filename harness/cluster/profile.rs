@@ -28,7 +28,12 @@ pub struct Profile {
     /// Devices of a job, `gpu:1` or `gpu:a100:1`.
     #[serde(default)]
     pub gres: Option<Word>,
-    /// Processor cores of a job. A run on processors computes with as many threads, and its last bits depend on them.
+    /// Processes of a job, on one node or several, which `srun` starts and which do a run together: as many as the `devices` of
+    /// the suite's tasks. Each gets one of the accelerators.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub tasks: u32,
+    /// Processor cores of a process of the job. A run on processors computes with as many threads, and its last bits depend on them.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 4096))]
     pub cpus: u32,
@@ -121,7 +126,7 @@ const OURS: &[(&str, &str)] = &[
     ("job-name", "the store, by which jobs are found again"),
     ("mem", "`memory`"),
     ("no-requeue", "`restarts`"),
-    ("ntasks", "nothing: a run is one task"),
+    ("ntasks", "`tasks`"),
     ("open-mode", "the store"),
     ("output", "the store"),
     ("parsable", "nothing: it is always given"),
@@ -163,6 +168,20 @@ impl Profile {
             gres.split(',')
                 .any(|part| part.split(':').next() == Some("gpu"))
         })
+    }
+
+    /// Devices that a job has for its run.
+    pub fn devices(&self) -> usize {
+        let gpus = self.gres.iter().flat_map(|Word(gres)| gres.split(','));
+        let mut gpus = gpus.filter(|part| part.split(':').next() == Some("gpu"));
+        // `gpu`, `gpu:4`, `gpu:a100:4`.
+        let of_node = gpus
+            .next()
+            .and_then(|gpu| gpu.rsplit(':').next()?.parse().ok());
+        match self.tasks {
+            1 => of_node.unwrap_or(1),
+            tasks => tasks as usize,
+        }
     }
 
     /// Seconds of `time`.

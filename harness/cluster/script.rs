@@ -44,17 +44,20 @@ pub fn script(profile: &Profile, command: &Command, runs: &Path) -> String {
     for (name, Argument(value)) in &profile.environment {
         lines.push(format!("export {name}={}", word(value)));
     }
-    lines.push(match profile.has_gpu() {
-        true => {
-            "slots=cuda; : \"${CUDA_VISIBLE_DEVICES:?the job was given no accelerator}\"".into()
-        }
-        false => format!("slots=cpu:1x{}", profile.cpus),
-    });
+    if profile.has_gpu() {
+        lines.push(": \"${CUDA_VISIBLE_DEVICES:?the job was given no accelerator}\"".into());
+    }
+    let slots = match (profile.tasks, profile.has_gpu()) {
+        (1, true) => "cuda".to_string(),
+        (1, false) => format!("cpu:1x{}", profile.cpus),
+        (_, true) => "srun:cuda".into(),
+        (_, false) => "srun:cpu".into(),
+    };
     let container = profile.container.iter().map(|Argument(part)| part.as_str());
     let program = command.program.display().to_string();
     let prefix = words(container.chain([program.as_str()]));
     lines.push(format!(
-        "{prefix} {} --only \"run=$run\" --slots \"$slots\" &",
+        "{prefix} {} --only \"run=$run\" --slots {slots} &",
         words(&command.arguments)
     ));
     lines.push(
@@ -100,7 +103,7 @@ pub fn submission(profile: &Profile, name: &str, folder: &Path, tasks: usize) ->
         format!("--chdir={}", folder.display()),
         format!("--output={}", folder.join("%a.log").display()),
         "--open-mode=append".into(),
-        "--ntasks=1".into(),
+        format!("--ntasks={}", profile.tasks),
         "--requeue".into(),
         format!("--signal=B:USR1@{}", profile.lead),
         format!("--time={}", profile.time),

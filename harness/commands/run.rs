@@ -137,6 +137,28 @@ impl Options {
         }
     }
 
+    /// The options of a job's own program that decide how its attempts go.
+    fn of_an_attempt(&self) -> Vec<String> {
+        let times = [
+            ("--checkpoint-every", self.checkpoint_every),
+            ("--timeout", self.timeout),
+            ("--stall", self.stall),
+        ];
+        let times = times.map(|(name, time)| [name.into(), format!("{}s", time.as_secs())]);
+        let retry = self
+            .retry
+            .iter()
+            .map(|word| ["--retry".into(), word.to_string()]);
+        let devices = self.devices.iter();
+        let devices = devices.map(|devices| ["--devices".into(), devices.to_string()]);
+        times
+            .into_iter()
+            .chain(retry)
+            .chain(devices)
+            .flatten()
+            .collect()
+    }
+
     /// The slots that are asked for, or all that this machine has.
     fn slots(&self, monitor: &Monitor) -> anyhow::Result<Vec<Slot>> {
         let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
@@ -174,8 +196,9 @@ pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Exit> {
         .filter(|run| store.damage(&run.id).is_some() || !store.is_done(run).unwrap_or(false))
         .collect();
     let summary = if !missing.is_empty() {
-        if let Executor::Here = wanted.executor {
-            room(&missing, &slots)?;
+        match &wanted.executor {
+            Executor::Here => room(&missing, schedule::most_devices(&slots), "the slots have")?,
+            Executor::Slurm(profile) => room(&missing, profile.devices(), "a job has")?,
         }
         let control = Control::of_signals()?;
         let mut folders = locate(wanted.suites)?;
@@ -233,14 +256,14 @@ pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Exit> {
     Ok(exit)
 }
 
-/// Whether there are enough devices for every run.
-fn room(missing: &[&PlannedRun], slots: &[Slot]) -> anyhow::Result<()> {
-    let most = schedule::most_devices(slots);
+/// Whether there are enough devices for every run; `have` says who has so many.
+fn room(missing: &[&PlannedRun], most: usize, have: &str) -> anyhow::Result<()> {
     let Some(run) = missing.iter().find(|run| run.devices > most) else {
         return Ok(());
     };
     let text = format!(
-        "a run of task {} asks for {} devices, and the slots have {most}; `--devices {most}` does each run on {most}, which          gives the same but for rounding",
+        "a run of task {} asks for {} devices, and {have} {most}; `--devices {most}` does each run on {most}, which gives the \
+         same but for rounding",
         run.task, run.devices
     );
     Err(BadInput(text).into())
@@ -377,6 +400,7 @@ fn on_cluster(
     arguments.extend(["--store".into(), absolute(wanted.store)?]);
     arguments.extend(["--cache".into(), absolute(&wanted.options.cache)?]);
     arguments.extend(["--offline".into(), "--no-report".into()]);
+    arguments.extend(wanted.options.of_an_attempt());
     let program = profile.program(std::env::current_exe()?);
     let setting = cluster::Setting {
         profile,

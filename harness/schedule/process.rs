@@ -107,7 +107,14 @@ pub(super) fn run(
 ) -> Result<(Heard, End)> {
     let kills = memory::kills();
     let heard = Mutex::new(Heard::default());
-    let mut group = Group::default();
+    let mut group = Group {
+        // `srun` passes this one on; at SIGTERM it kills what it has started.
+        request: match launch.slots[0] {
+            Slot::Task { .. } => libc::SIGUSR1,
+            _ => libc::SIGTERM,
+        },
+        members: Vec::new(),
+    };
     // Held until the worker has ended: it takes the end of its input for our end.
     let mut inputs = Vec::new();
     let mut outputs = Vec::new();
@@ -172,7 +179,8 @@ fn commands(launch: &Launch<'_>) -> Vec<Command> {
         command.arg(format!("--ntasks={}", launch.slots.len()));
         command.args(gpu.then_some("--gpus-per-task=1"));
         command.arg(launch.worker).arg("run").arg(&launch.jobs[0]);
-        command.arg(launch.out).arg("--srun");
+        command.arg(launch.out);
+        command.args((launch.slots.len() > 1).then_some("--srun"));
         commands.push(command);
     } else {
         for (job, slot) in launch.jobs.iter().zip(launch.slots) {
@@ -317,8 +325,9 @@ impl Read for Pipe<'_> {
 }
 
 /// The processes of a worker.
-#[derive(Default)]
 struct Group {
+    /// The signal that asks them to end.
+    request: libc::c_int,
     members: Vec<Member>,
 }
 
@@ -403,7 +412,7 @@ impl Group {
             match (asked, reason) {
                 (None, Some(reason)) => {
                     asked = Some((reason, Instant::now()));
-                    self.signal(libc::SIGTERM);
+                    self.signal(self.request);
                 }
                 (Some((reason, since)), _) => {
                     let saves = matches!(reason, Reason::Wish | Reason::TimedOut(_));

@@ -120,6 +120,17 @@ pub struct Word {
     rest: Option<Duration>,
 }
 
+impl std::fmt::Display for Word {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = self.kind.map_or("all", |kind| KINDS[kind]);
+        write!(f, "{kind}={}", self.attempts)?;
+        match self.rest {
+            None => Ok(()),
+            Some(rest) => write!(f, "/{}s", rest.as_secs()),
+        }
+    }
+}
+
 impl FromStr for Word {
     type Err = String;
 

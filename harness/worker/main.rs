@@ -5,8 +5,8 @@
 //! after the update it is at and ends by that signal. It exits at once when its standard input ends: whoever started it is gone.
 //!
 //! Of several processes that do one run together the first alone tells events. The others write nothing to standard
-//! output, name their outcome on standard error, and exit with 0 when it is a result and with 1 otherwise. When `srun` started
-//! them, SIGUSR1 to it asks them all to end, and SIGTERM does not: `srun` then kills them.
+//! output, name their outcome on standard error, and exit with 0 when it is a result, with ENOMEM when no memory was left, and
+//! with 1 otherwise. When `srun` started them, SIGUSR1 to it asks them all to end, and SIGTERM does not: `srun` then kills them.
 
 use std::any::Any;
 use std::fs::File;
@@ -292,9 +292,10 @@ fn run(path: &Path, out: &Path, launch: Launch) -> Result<ExitCode> {
     };
     if rank > 0 {
         eprintln!("process {rank}: {outcome}");
-        return Ok(match outcome.is_result() {
-            true => ExitCode::SUCCESS,
-            false => ExitCode::FAILURE,
+        return Ok(match outcome {
+            _ if outcome.is_result() => ExitCode::SUCCESS,
+            Outcome::OutOfMemory => ExitCode::from(libc::ENOMEM as u8),
+            _ => ExitCode::FAILURE,
         });
     }
     told.and_then(|()| write(&mut events, &Event::Finished(outcome)))

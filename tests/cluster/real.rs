@@ -261,3 +261,37 @@ fn two_processes_that_srun_starts_do_a_run_as_one_does_and_save_themselves_when_
     assert_eq!(ended.code(), Some(128 + libc::SIGUSR1), "as its processes");
     assert!(fs::read_dir(folder).unwrap().count() >= 2);
 }
+
+#[test]
+fn a_job_of_two_tasks_does_a_run_by_srun() {
+    let Some(place) = Place::new("tasks", 1) else {
+        return;
+    };
+    place.length("{steps: 60}");
+    let suite = fs::read_to_string(place.dir.join("suite.yaml")).unwrap();
+    let together = suite.replace(
+        "    training: short\n",
+        "    training: short\n    devices: 2\n",
+    );
+    place.write("suite.yaml", &together);
+    let profile = |tasks| {
+        format!(
+            "time: 5\npoll: 1\ntasks: {tasks}\nenvironment: {{HARNESS_WORKER: {}}}\n",
+            worker().display()
+        )
+    };
+    place.write("profile.yaml", &profile(1));
+    assert_eq!(place.end_of(place.head()), 2, "{}", place.said());
+    assert!(
+        place.said().contains("asks for 2 devices, and a job has 1"),
+        "{}",
+        place.said()
+    );
+    place.write("profile.yaml", &profile(2));
+    assert_eq!(place.end_of(place.head()), 0, "{}", place.said());
+    let run = place.run_in("store");
+    let environment = fs::read_to_string(run.join("environment.json")).unwrap();
+    assert!(environment.contains("\"processes\": 2"), "{environment}");
+    let log = fs::read_to_string(run.join("log.txt")).unwrap();
+    assert!(log.contains("process 1: completed"), "{log}");
+}
