@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 mod archive;
+mod audience;
 mod checkpoints;
 mod cluster;
 mod cost;
