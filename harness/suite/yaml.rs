@@ -115,8 +115,8 @@ struct Builder<'a> {
     documents: usize,
     problems: Vec<Problem>,
     root: Option<Node>,
-    /// Byte offsets by character index, made when the text is not ASCII.
-    offsets: Vec<usize>,
+    /// Byte offsets by character index, made when first asked for; empty where the text is ASCII.
+    offsets: Option<Vec<usize>>,
 }
 
 /// A collection whose end has not come yet.
@@ -257,16 +257,16 @@ impl Builder<'_> {
     }
 
     fn byte(&mut self, character: usize) -> usize {
-        if self.text.is_ascii() {
-            return character.min(self.text.len());
+        let offsets = self
+            .offsets
+            .get_or_insert_with(|| match self.text.is_ascii() {
+                true => Vec::new(),
+                false => self.text.char_indices().map(|(byte, _)| byte).collect(),
+            });
+        match offsets.is_empty() {
+            true => character.min(self.text.len()),
+            false => offsets.get(character).copied().unwrap_or(self.text.len()),
         }
-        if self.offsets.is_empty() {
-            self.offsets = self.text.char_indices().map(|(byte, _)| byte).collect();
-        }
-        self.offsets
-            .get(character)
-            .copied()
-            .unwrap_or(self.text.len())
     }
 }
 

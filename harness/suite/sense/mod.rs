@@ -132,8 +132,10 @@ impl<'a> Sense<'a> {
     }
 
     fn distinct(&mut self, path: &str, values: &[String], what: &str) {
+        let mut seen: HashMap<&String, usize> = HashMap::new();
         for (i, value) in values.iter().enumerate() {
-            if let Some(first) = values[..i].iter().position(|other| other == value) {
+            let first = *seen.entry(value).or_insert(i);
+            if first < i {
                 let first = self.place(&format!("{path}/{first}"));
                 self.problem(
                     &format!("{path}/{i}"),
