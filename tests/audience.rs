@@ -1,6 +1,7 @@
 //! What a schedule tells to who looks from elsewhere: events, the notification, `status --watch`.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -108,7 +109,7 @@ fn events_a_notification_and_a_view_from_another_terminal_tell_how_a_schedule_go
     let status = String::from_utf8_lossy(&status.stdout).into_owned();
     assert!(status.contains("SGD seed 1  3/9  loss 0.5000"), "{status}");
     assert!(status.contains("2/4 runs, 2 failed"), "{status}");
-    let watch = harness(&folder)
+    let mut watch = harness(&folder)
         .args([
             "status",
             "suite.yaml",
@@ -120,14 +121,16 @@ fn events_a_notification_and_a_view_from_another_terminal_tell_how_a_schedule_go
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    std::thread::sleep(Duration::from_millis(500));
+    let mut said = BufReader::new(watch.stdout.take().unwrap()).lines();
+    let first = said.next().unwrap().unwrap();
     fs::write(folder.join("go"), "").unwrap();
     assert_eq!(supervisor.wait().unwrap().code(), Some(3));
-    let watch = watch.wait_with_output().unwrap();
-    assert!(watch.status.success(), "it ends when nobody works any more");
-    let said = String::from_utf8_lossy(&watch.stdout).into_owned();
-    let looks: Vec<Value> = said
-        .lines()
+    let rest: Vec<String> = said.map(|line| line.unwrap()).collect();
+    let status = watch.wait().unwrap();
+    assert!(status.success(), "it ends when nobody works any more");
+    let looks: Vec<Value> = [first]
+        .iter()
+        .chain(&rest)
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     assert_eq!(looks[0]["supervisors"][0]["view"]["failed"], 2);
