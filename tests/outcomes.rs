@@ -294,3 +294,44 @@ fn a_slot_whose_device_is_gone_is_used_no_more_and_its_run_is_done_elsewhere() {
     assert_eq!(lost[0].1, [1]);
     assert_eq!(place.numbers("there").len(), 1, "nothing began there again");
 }
+
+#[test]
+fn runs_share_a_device_only_as_far_as_those_like_them_were_seen_to_fit() {
+    let place = Place::new("memory");
+    let nvml = Nvml::new("memory", "GPU-aa 100 0 0 0 0\n");
+    let monitor = nvml.monitor();
+    let slots = "cuda/2".parse::<harness::schedule::Slots>().unwrap();
+    let slots = slots.find(None, &monitor).unwrap();
+    // Of the first two the first takes 60 of 100, which is seen within a second.
+    place.write("mode", "echo $seed >>\"$dir/begun\"; sleep 3; completed");
+    let plan = plan(4);
+    let mut overlaps = Vec::new();
+    let mut running = 0;
+    let mut tell = |told: Told<'_>| match told.what {
+        What::Started { .. } => {
+            running += 1;
+            overlaps.push(running);
+            if overlaps.len() == 2 {
+                wait_until("the first has begun", || !place.numbers("pids").is_empty());
+                let pids = fs::read_to_string(place.0.join("pids")).unwrap();
+                nvml.has(&format!(
+                    "GPU-aa 100 60 50 {} 60\n",
+                    pids.lines().next().unwrap()
+                ));
+            }
+        }
+        What::Ended { .. } => running -= 1,
+        _ => {}
+    };
+    let summary = place.schedule_by(
+        &plan,
+        &Control::default(),
+        Policy::default(),
+        &slots,
+        &monitor,
+        &mut tell,
+    );
+    assert_eq!(summary.done.len(), 4);
+    // The others have the device to themselves, one after the other.
+    assert_eq!(overlaps, [1, 2, 1, 1]);
+}

@@ -247,7 +247,7 @@ fn a_log_that_cannot_be_written_costs_no_run() {
     let log = place.store().folder(&planned(1).id).join("log.txt");
     let log = fs::read_to_string(log).expect("a log");
     assert!(
-        log.contains("the training log ends here: ") && log.contains("training.parquet"),
+        log.contains("the training log has gaps: ") && log.contains("training.parquet"),
         "{log}"
     );
 }

@@ -96,6 +96,13 @@ impl Forecast {
         self.class.iter().map(|&class| self.told[class]).collect()
     }
 
+    /// The runs that differ from `run` by their seed alone, itself among them.
+    pub fn alike(&self, run: usize) -> impl Iterator<Item = usize> {
+        let class = self.class[run];
+        let runs = self.class.iter().enumerate();
+        runs.filter_map(move |(i, of)| (*of == class).then_some(i))
+    }
+
     /// A run of the plan took so long. Says whether other runs are now expected to take clearly longer or shorter.
     pub fn learn(&mut self, run: usize, seconds: f64) -> bool {
         self.count(run, seconds);

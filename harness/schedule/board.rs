@@ -156,6 +156,15 @@ impl Board {
         }
     }
 
+    /// A run was seen to take so many bytes of each of its devices.
+    pub fn takes_memory(&mut self, run: usize, bytes: u64) {
+        let places = self.devices.iter_mut().flat_map(|device| &mut device.slots);
+        let taken = places.filter_map(|(_, taken)| taken.as_mut());
+        for taken in taken.filter(|taken| taken.run == run) {
+            taken.memory = Some(bytes);
+        }
+    }
+
     /// The run has ended.
     pub fn free(&mut self, run: usize) {
         let places = self.devices.iter_mut().flat_map(|device| &mut device.slots);

@@ -547,10 +547,18 @@ impl<'s, 'e, 'a> Schedule<'s, 'e, 'a> {
     fn look(&mut self) {
         let monitor = self.setting.monitor;
         for (&run, busy) in &self.busy {
-            for &slot in &busy.slots {
-                let gpu = self.setting.slots[slot].gpu();
-                if let Some(bytes) = gpu.and_then(|gpu| monitor.taken_by(gpu, &busy.pids)) {
-                    self.queue.takes_memory(run, bytes);
+            let gpus = busy
+                .slots
+                .iter()
+                .filter_map(|&slot| self.setting.slots[slot].gpu());
+            let taken = gpus
+                .filter_map(|gpu| monitor.taken_by(gpu, &busy.pids))
+                .max();
+            if let Some(bytes) = taken
+                && Some(bytes) > self.queue.memory(run)
+            {
+                for like in self.forecast.alike(run) {
+                    self.queue.takes_memory(like, bytes);
                 }
             }
         }

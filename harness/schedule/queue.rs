@@ -227,10 +227,18 @@ impl Queue {
         }
     }
 
-    /// A run was seen to take so many bytes of a device.
+    /// A run, or one like it, was seen to take so many bytes of a device.
     pub fn takes_memory(&mut self, run: usize, bytes: u64) {
         let memory = &mut self.runs[run].wish.memory;
         *memory = (*memory).max(Some(bytes));
+        if self.runs[run].state == State::Running {
+            self.board.takes_memory(run, bytes);
+        }
+    }
+
+    /// The most that a run, or one like it, was seen to take of a device; none where it was not seen.
+    pub fn memory(&self, run: usize) -> Option<u64> {
+        self.runs[run].wish.memory
     }
 
     /// The device behind a slot has so many bytes.

@@ -14,7 +14,7 @@ use super::rules::Ends;
 use super::{Control, Ended, Failure, Said, Setting, Slot};
 use crate::event::{Environment, Event, Outcome, RunRecord};
 use crate::plan::{Checkpoints, Job, Meeting, Member, PlannedRun};
-use crate::store::{Attempt, TrainingLog, Work};
+use crate::store::{Attempt, Work};
 
 /// Lines of the log that a failure shows.
 const LOG_END: usize = 12;
@@ -111,12 +111,15 @@ fn attempt_run(
             .with_context(|| path.display().to_string())?;
     }
     let log = attempt.log()?;
-    let training = Mutex::new(Some(attempt.training_log()));
+    let training = Mutex::new((attempt.training_log(), false));
     let hear = |event: &Event| {
         let mut training = training.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Err(error)) = training.as_mut().map(|training| training.hear(event)) {
-            *training = None;
-            give_up(&log, &error);
+        let (training, has_failed) = &mut *training;
+        // What cannot be written now may be at the end; it is said once.
+        if let Err(error) = training.hear(event)
+            && !std::mem::replace(has_failed, true)
+        {
+            complain(&log, &error);
         }
         say(Said::Event(event.clone()));
     };
@@ -134,11 +137,11 @@ fn attempt_run(
         stall: setting.policy.stall,
     };
     let ended = process::run(&launch, &limits, &|pids| say(Said::Processes(pids)), &hear);
-    let training = training
+    let (training, _) = training
         .into_inner()
         .unwrap_or_else(PoisonError::into_inner);
-    if let Some(Err(error)) = training.map(TrainingLog::finish) {
-        give_up(&log, &error);
+    if let Err(error) = training.finish() {
+        complain(&log, &error);
     }
     let (heard, end) = ended?;
     let End::Ended(outcome) = end else {
@@ -177,8 +180,8 @@ fn attempt_run(
 }
 
 /// A run is not lost because its training cannot be logged.
-fn give_up(log: &File, error: &anyhow::Error) {
-    let _: io::Result<()> = process::note(log, &format!("the training log ends here: {error:#}"));
+fn complain(log: &File, error: &anyhow::Error) {
+    let _: io::Result<()> = process::note(log, &format!("the training log has gaps: {error:#}"));
 }
 
 fn job(

@@ -83,7 +83,7 @@ impl TrainingLog {
                 ..
             } => {
                 // What was observed at the look before is complete now.
-                self.save_when_due()?;
+                let saved = self.save_when_due();
                 self.rows.push(Row {
                     step: *step,
                     seconds,
@@ -102,7 +102,7 @@ impl TrainingLog {
                 let present = told
                     .iter()
                     .filter_map(|(tag, value)| Some((*tag, (*value)?)));
-                self.scalars(*step, present)
+                saved.and(self.scalars(*step, present))
             }
             Event::Observed(seen) => self.observe(seen),
             _ => Ok(()),
