@@ -295,3 +295,34 @@ fn other_tools_can_check_a_run() {
     fs::remove_file(folder.join("SHA256SUMS")).expect("a file");
     assert!(store.record(&run.id).expect("readable").is_some());
 }
+
+#[test]
+fn what_a_supervisor_of_another_machine_said_a_day_ago_is_forgotten() {
+    let store = store("live");
+    let folder = store.dir().join(".live");
+    let live = store.live().expect("a place");
+    let foreign = |name: &str, hours: u64| {
+        let holder =
+            json!({"host": name, "pid": 1, "realm": "elsewhere", "start": 1, "nonce": "n"});
+        let path = folder.join(name);
+        fs::write(&path, format!("{holder}\nsaid\n")).expect("a file");
+        let then = std::time::SystemTime::now() - std::time::Duration::from_secs(3600 * hours);
+        let file = fs::File::options()
+            .append(true)
+            .open(&path)
+            .expect("a file");
+        file.set_modified(then).expect("a time");
+    };
+    foreign("yesterday", 25);
+    foreign("today", 23);
+    live.say("here").expect("room");
+    let said = store.supervisors();
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(
+        said.iter()
+            .any(|(name, text)| name.starts_with("today") && text.trim() == "said")
+    );
+    assert!(said.iter().any(|(_, text)| text.trim() == "here"));
+    drop(live);
+    assert_eq!(store.supervisors().len(), 1);
+}

@@ -10,7 +10,7 @@ use super::submissions::Submissions;
 use super::{Command, Profile};
 use crate::event::Outcome;
 use crate::plan::{Plan, PlannedRun, RunId};
-use crate::schedule::{Control, Failure, Summary, Told, What, Wish};
+use crate::schedule::{Audience, Control, Failure, Outlook, Summary, Told, What, Wish};
 use crate::store::{FailedAttempt, Store, Work};
 
 /// How often a user's wish to stop is noticed.
@@ -45,7 +45,7 @@ pub fn watch(
     plan: &Plan,
     setting: &Setting<'_>,
     control: &Control,
-    tell: &mut dyn FnMut(Told<'_>),
+    audience: &mut dyn Audience,
 ) -> Result<Summary> {
     let submissions = Submissions::of(setting.store.dir())?;
     let mut open = submissions.open();
@@ -53,7 +53,7 @@ pub fn watch(
         plan,
         setting,
         submissions,
-        tell,
+        audience,
         runs: plan
             .runs
             .iter()
@@ -136,7 +136,7 @@ struct Watch<'a> {
     plan: &'a Plan,
     setting: &'a Setting<'a>,
     submissions: Submissions,
-    tell: &'a mut dyn FnMut(Told<'_>),
+    audience: &'a mut dyn Audience,
     runs: Vec<Run>,
     /// Tasks that had ended before we looked first: what became of them is in the store, or is to be done again.
     foreign: Option<BTreeSet<(String, usize)>>,
@@ -179,6 +179,7 @@ impl Watch<'_> {
                     Err(error) => return Err(error),
                 },
             }
+            self.tell_outlook();
             let until = Instant::now() + pause;
             while Instant::now() < until {
                 if control.wish() != Wish::GoOn {
@@ -188,6 +189,20 @@ impl Watch<'_> {
                 std::thread::sleep(TICK);
             }
         }
+    }
+
+    /// Tells the audience how many have not begun.
+    fn tell_outlook(&mut self) {
+        let runs_now = |run: &&Run| {
+            let task = run.task.as_ref();
+            task.is_some_and(|task| task.listed.state == State::Running)
+        };
+        let open = self.runs.iter().filter(|run| run.stage == Stage::Open);
+        let outlook = Outlook {
+            waiting: open.filter(|run| !runs_now(run)).count(),
+            ..Outlook::default()
+        };
+        self.audience.look(&outlook);
     }
 
     fn is_over(&self) -> bool {
@@ -534,7 +549,7 @@ impl Watch<'_> {
     }
 
     fn say(&mut self, i: usize, what: What) {
-        (self.tell)(Told {
+        self.audience.tell(Told {
             slot: None,
             run: &self.plan.runs[i],
             what,

@@ -296,9 +296,7 @@ fn here(
         monitor: ground.monitor,
         again: &|run| again(wanted.suites, wanted.store, run),
     };
-    let mut everybody = Everybody::new(options, plan, ground.slots)?;
-    // Who looks from elsewhere is shown nothing where nothing can be written.
-    everybody.live = store.live().ok();
+    let mut everybody = Everybody::new(options, plan, ground.slots, store)?;
     let summary = schedule(plan, &setting, control, &mut everybody);
     everybody.display.close();
     summary
@@ -313,7 +311,12 @@ struct Everybody {
 }
 
 impl Everybody {
-    fn new(options: &Options, plan: &Plan, slots: &[Slot]) -> anyhow::Result<Everybody> {
+    fn new(
+        options: &Options,
+        plan: &Plan,
+        slots: &[Slot],
+        store: &Store,
+    ) -> anyhow::Result<Everybody> {
         let view = View::new(plan, slots);
         let records = options.events.as_deref().map(|path| {
             Records::to(path)
@@ -323,7 +326,8 @@ impl Everybody {
             display: Display::new(plan, &view),
             view,
             records: records.transpose()?,
-            live: None,
+            // Who looks from elsewhere is shown nothing where nothing can be written.
+            live: store.live().ok(),
         })
     }
 }
@@ -409,8 +413,8 @@ fn on_cluster(
         again: &|run| again(wanted.suites, wanted.store, run),
         note: &|line| eprintln!("{line}"),
     };
-    let mut everybody = Everybody::new(wanted.options, plan, &[])?;
-    let summary = cluster::watch(plan, &setting, control, &mut |told| everybody.tell(told));
+    let mut everybody = Everybody::new(wanted.options, plan, &[], store)?;
+    let summary = cluster::watch(plan, &setting, control, &mut everybody);
     everybody.display.close();
     summary
 }
@@ -465,10 +469,13 @@ fn sentence(summary: &Summary) -> String {
         .map(|(n, what)| format!("{n} {what}"))
         .collect();
     let text = format!("runs: {}", said.join(", "));
-    if summary.already.len() > 0 && said.len() == 1 {
-        format!("{text}; nothing to do")
-    } else {
-        text
+    let before = Summary {
+        already: summary.already.clone(),
+        ..Summary::default()
+    };
+    match *summary == before {
+        true => format!("{text}; nothing to do"),
+        false => text,
     }
 }
 

@@ -15,12 +15,12 @@ mod process;
 pub mod queue;
 pub mod rules;
 mod run;
+mod setting;
 mod slot;
 mod told;
 mod worker;
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::collections::HashMap;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
@@ -29,14 +29,15 @@ use anyhow::{Context, Result};
 
 use crate::cost::Forecast;
 use crate::event::{Event, Outcome};
-use crate::plan::{Plan, PlannedRun, RunId};
-use crate::store::{Attempt, Store, Work};
-use queue::{Order, Placement, Queue, State};
-use rules::{Ends, Rules};
+use crate::plan::{Plan, RunId};
+use crate::store::{Attempt, Work};
+use queue::{Placement, Queue, State};
+use rules::Ends;
 use run::{Given, on_slots};
 
 pub use control::{Control, Wish};
 pub use gpu::{Monitor, Use};
+pub use setting::{Policy, Setting};
 pub use slot::{Gpu, Slot, Slots};
 pub use told::{Audience, Failure, Outlook, Summary, Told, What};
 pub use worker::worker_path;
@@ -47,61 +48,6 @@ pub use crate::BUILD;
 const POLL: Duration = Duration::from_millis(200);
 /// How often the audience is told how things stand, and accelerators are looked at.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// Where and with what runs are run.
-pub struct Setting<'a> {
-    /// Where results go.
-    pub store: &'a Store,
-    /// Where they come from.
-    pub slots: &'a [Slot],
-    /// The program that does a run.
-    pub worker: PathBuf,
-    /// Local folders by content hash.
-    pub folders: BTreeMap<String, PathBuf>,
-    /// Where workers keep prepared data for one another; none keeps nothing.
-    pub cache: Option<PathBuf>,
-    /// How often a run in training saves itself; none never does.
-    pub checkpoint_every: Option<Duration>,
-    /// In what order, how often and how long.
-    pub policy: Policy,
-    /// How long runs are expected to take.
-    pub forecast: Forecast,
-    /// Who watches the accelerators.
-    pub monitor: &'a Monitor,
-    /// The command with which a user does one run again.
-    pub again: &'a (dyn Fn(&PlannedRun) -> String + Sync),
-}
-
-/// In what order runs begin, how often they are tried, and how long they may take.
-#[derive(Clone, Debug)]
-pub struct Policy {
-    /// What comes first.
-    pub order: Order,
-    /// How often a run is tried, by how it ends.
-    pub rules: Rules,
-    /// How long an attempt may take; none: as long as it takes.
-    pub timeout: Option<Duration>,
-    /// How long an attempt may tell nothing; none: for ever.
-    pub stall: Option<Duration>,
-    /// After so many failed runs nothing more is begun; none: whatever fails.
-    pub most_failures: Option<usize>,
-}
-
-/// How long a worker tells nothing at most, unless the user says otherwise. Between two events of a large model lie as many
-/// updates as take some minutes, or the evaluation of a portion.
-pub const STALL: Duration = Duration::from_secs(3600);
-
-impl Default for Policy {
-    fn default() -> Policy {
-        Policy {
-            order: Order::default(),
-            rules: Rules::default(),
-            timeout: None,
-            stall: Some(STALL),
-            most_failures: None,
-        }
-    }
-}
 
 /// What an attempt says to the schedule.
 enum Said {

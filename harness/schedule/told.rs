@@ -76,7 +76,7 @@ pub trait Audience {
     /// Something happened to a run.
     fn tell(&mut self, told: Told<'_>);
 
-    /// How things stand; every second.
+    /// How things stand: every second, and of a cluster at every look at its queue.
     fn look(&mut self, _: &Outlook) {}
 }
 

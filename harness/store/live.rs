@@ -1,5 +1,6 @@
 //! What supervisors do right now, for whoever looks from elsewhere: a file each, replaced every moment and removed at the end.
 
+use std::cell::Cell;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,6 +18,7 @@ const FORGOTTEN: Duration = Duration::from_secs(24 * 3600);
 pub struct Live {
     path: PathBuf,
     holder: String,
+    has_spoken: Cell<bool>,
 }
 
 impl Store {
@@ -31,7 +33,11 @@ impl Store {
         let name = name.replace(['/', '\0'], "_");
         let path = self.make(LIVE)?.join(name);
         let holder = serde_json::to_string(&holder)?;
-        Ok(Live { path, holder })
+        Ok(Live {
+            path,
+            holder,
+            has_spoken: Cell::new(false),
+        })
     }
 
     /// What the supervisors of this store said last, with a name for each. Those that have ended, as far as can be seen from
@@ -62,7 +68,7 @@ impl Store {
 const NEW: &str = "new";
 
 impl Live {
-    /// Says it.
+    /// Says it; the first time, what others said long ago is removed.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -70,11 +76,15 @@ impl Live {
         let new = self.path.with_extension(NEW);
         fs::write(&new, format!("{}\n{text}\n", self.holder))
             .and_then(|()| fs::rename(&new, &self.path))
-            .with_context(|| self.path.display().to_string())
+            .with_context(|| self.path.display().to_string())?;
+        if !self.has_spoken.replace(true) {
+            self.forget_others();
+        }
+        Ok(())
     }
 
     /// Removes what supervisors left long ago.
-    pub fn forget_others(&self) {
+    fn forget_others(&self) {
         let time = |path: &PathBuf| fs::metadata(path).and_then(|data| data.modified()).ok();
         let Some(now) = time(&self.path) else { return };
         let folder = self.path.parent().map(fs::read_dir);
