@@ -214,3 +214,23 @@ fn a_run_comes_with_the_run_it_starts_from_and_done_ones_are_free() {
             .is_empty()
     );
 }
+
+#[test]
+fn the_paper_needs_477_trainings_and_its_other_readings_103_more() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("suites/tram");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_harness"))
+        .arg("plan")
+        .args(["vision", "m2d2", "gpt2-xl", "xnli"].map(|name| folder.join(format!("{name}.yaml"))))
+        .args(["--store", "/nowhere/at/all"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        text.contains(
+            "the paper's tables need 477 trainings, 2 evaluations of models as they are; other readings of its \
+             methods need 103 trainings besides\n"
+        ),
+        "{text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}

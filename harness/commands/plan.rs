@@ -146,7 +146,7 @@ pub fn plan(
     if let Some(choice) = &choice {
         settled(choice);
     }
-    tables(&plan, &costs);
+    tables(suites, &plan, &costs);
     if listing == Listing::Full || plan.runs.len() <= LISTED {
         list(&plan, &costs);
     } else {
@@ -230,7 +230,7 @@ fn settled(choice: &Choice) {
 }
 
 /// How many runs each table needs, and how many of those others need too.
-fn tables(plan: &Plan, costs: &[Option<Estimate>]) {
+fn tables(suites: &[Suite], plan: &Plan, costs: &[Option<Estimate>]) {
     let mut found: BTreeMap<String, (usize, usize, f64, BTreeSet<&str>)> = BTreeMap::new();
     let mut stages = 0;
     for (run, cost) in plan.runs.iter().zip(costs) {
@@ -264,15 +264,7 @@ fn tables(plan: &Plan, costs: &[Option<Estimate>]) {
             others.join(", ")
         );
     }
-    let untrained = plan
-        .runs
-        .iter()
-        .filter(|run| run.spec.training.is_none())
-        .count();
-    let mut words = vec![format!("{} trainings", plan.runs.len() - untrained)];
-    if untrained > 0 {
-        words.push(format!("{untrained} evaluations of models as they are"));
-    }
+    let mut words = vec![kinds(plan.runs.iter())];
     if stages > 0 {
         words.push(format!("{stages} of them only as the start of others"));
     }
@@ -280,6 +272,44 @@ fn tables(plan: &Plan, costs: &[Option<Estimate>]) {
         "a run that several tables share is made once: {}",
         words.join(", ")
     );
+    let readings: BTreeSet<(&str, &str)> = suites
+        .iter()
+        .flat_map(|suite| suite.tables.iter().map(move |table| (suite, table)))
+        .filter(|(_, table)| table.reading_of.is_some())
+        .map(|(suite, table)| (suite.name.as_str(), table.id.as_str()))
+        .collect();
+    let is_reading = |run: &&PlannedRun| {
+        let mut tables = run.cells.iter();
+        !run.cells.is_empty()
+            && tables.all(|cell| readings.contains(&(cell.suite.as_str(), cell.table.as_str())))
+    };
+    let (read, paper): (Vec<&PlannedRun>, Vec<&PlannedRun>) =
+        plan.runs.iter().partition(is_reading);
+    if !read.is_empty() {
+        println!(
+            "the paper's tables need {}; other readings of its methods need {} besides",
+            kinds(paper.into_iter()),
+            kinds(read.into_iter())
+        );
+    }
+}
+
+/// `477 trainings, 2 evaluations of models as they are`.
+fn kinds<'a>(runs: impl Iterator<Item = &'a PlannedRun>) -> String {
+    let (trained, untrained): (Vec<_>, Vec<_>) = runs.partition(|run| run.spec.training.is_some());
+    let evaluations = match untrained.len() {
+        0 => None,
+        1 => Some("1 evaluation of a model as it is".to_string()),
+        n => Some(format!("{n} evaluations of models as they are")),
+    };
+    let trainings = match trained.len() {
+        1 => "1 training".to_string(),
+        n => format!("{n} trainings"),
+    };
+    std::iter::once(trainings)
+        .chain(evaluations)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn list(plan: &Plan, costs: &[Option<Estimate>]) {

@@ -28,9 +28,13 @@ pub(super) fn sheets<'a>(suite: &'a Suite, found: &mut Vec<Finding>) -> Vec<Shee
     kept
 }
 
-/// Whether `sheet` has place and columns of `original`, none of its methods, and most of its rows from there.
+/// Whether `sheet` says that it reads `original`, or has its place and columns, none of its methods, and most of its rows
+/// from there.
 fn repeats(sheet: &Sheet, original: &Sheet) -> bool {
     let (a, b) = (sheet.table, original.table);
+    if a.reading_of.as_ref() == Some(&b.id) {
+        return true;
+    }
     let same_columns = a
         .columns
         .iter()

@@ -133,6 +133,7 @@ impl Report {
     pub fn of_paper(suite: &Suite) -> Report {
         let mut report = Report::of(suite, &Plan::default(), &BTreeMap::new());
         report.sides = Sides::Paper;
+        report.tables.retain(|table| !table.is_reading);
         let rows = report.tables.iter_mut().flat_map(|table| &mut table.rows);
         for cell in rows.flat_map(|row| &mut row.cells) {
             (cell.planned, cell.missing, cell.weighed) = (0, None, None);

@@ -24,6 +24,8 @@ pub struct Comparison {
     pub title: String,
     /// Where the reported numbers stand.
     pub place: String,
+    /// Whether it sets printed numbers beside another reading of the methods, and so is none of the paper's tables.
+    pub is_reading: bool,
     /// What the numbers are over seeds.
     pub statistic: Statistic,
     /// What stands after a ±, in words; none when no column prints one.
@@ -100,7 +102,7 @@ pub struct Shown {
     pub reported: Option<Reported>,
     /// The verdict; none where nothing is reported.
     pub weighed: Option<Weighed>,
-    /// Whether its verdict counts in another table.
+    /// Whether its verdict counts in another table, or as that of a reading nowhere.
     pub repeated: bool,
     /// Seeds with a value.
     pub n: usize,
@@ -171,8 +173,8 @@ impl Comparison {
                     rule,
                 );
                 let first = table.repeats.as_ref().and_then(|id| suite.table(id));
-                shown.repeated =
-                    first.is_some_and(|first| first.reported(&row.method, &head.id).is_some());
+                shown.repeated = table.reading_of.is_some()
+                    || first.is_some_and(|first| first.reported(&row.method, &head.id).is_some());
                 shown.origin = Origin::of(&shown.runs, records);
                 shown
             });
@@ -203,6 +205,7 @@ impl Comparison {
             id: table.id.clone(),
             title: table.title.clone(),
             place: table.place.clone(),
+            is_reading: table.reading_of.is_some(),
             statistic: table.statistic,
             spread: spread_words(&columns),
             columns,

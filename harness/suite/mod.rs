@@ -86,6 +86,8 @@ pub struct SuiteTable {
     pub spread: Spread,
     /// The table among whose verdicts its cells count that both have.
     pub repeats: Option<String>,
+    /// The table of the paper that it sets beside another reading of the methods.
+    pub reading_of: Option<String>,
     /// Seeds to run.
     pub seeds: Vec<u64>,
     /// Columns in order.

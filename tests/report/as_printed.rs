@@ -59,7 +59,11 @@ tables:
 ";
 
 fn report() -> Report {
-    let suite = parse(Path::new("suites/printed.yaml"), SUITE).unwrap();
+    report_of(SUITE)
+}
+
+fn report_of(text: &str) -> Report {
+    let suite = parse(Path::new("suites/printed.yaml"), text).unwrap();
     Report::of(
         &suite,
         &expand(std::slice::from_ref(&suite)),
@@ -121,4 +125,35 @@ fn a_row_has_its_own_title_and_the_spread_of_another_table_is_not_printed() {
 fn a_cell_that_two_tables_print_counts_once() {
     // Eight cells of the first table, none of the second, one deviation.
     assert_eq!(report().verdicts_text().unwrap(), "9 not run");
+}
+
+#[test]
+fn another_reading_counts_nowhere_and_is_no_table_of_the_paper() {
+    let reading = |of: &str| {
+        format!(
+            "{SUITE}
+- id: one-code
+  title: One again
+  place: Table 1
+  reading_of: {of}
+  columns: [{{id: z, task: a, on: z/test}}]
+  rows: [{{method: ASAM, reported: '73.0'}}]
+"
+        )
+    };
+    let report = report_of(&reading("one"));
+    assert_eq!(report.verdicts_text().unwrap(), "9 not run");
+    assert!(markdown::page(&report).contains("One again"));
+    let suite = parse(Path::new("suites/printed.yaml"), &reading("one")).unwrap();
+    let paper = Report::of_paper(&suite);
+    assert!(!markdown::page(&paper).contains("One again"));
+    assert!(!csv::cells(&paper).contains("one-code"));
+    for (of, problem) in [("won", "one"), ("one-code", "is a reading itself")] {
+        let problems = parse(Path::new("suites/printed.yaml"), &reading(of)).unwrap_err();
+        let text = problems.to_string();
+        assert!(
+            text.contains("reading_of") && text.contains(problem),
+            "{text}"
+        );
+    }
 }

@@ -27,6 +27,10 @@ pub struct Table {
     /// they count there.
     #[serde(default)]
     pub repeats: Option<String>,
+    /// A table of this file whose printed numbers stand here beside another reading of its methods. Such a table is none of
+    /// the paper's: its verdicts do not count, a report of the paper alone leaves it out, and a plan counts its runs apart.
+    #[serde(default)]
+    pub reading_of: Option<String>,
     /// Seeds behind each reported number.
     #[serde(default)]
     #[schemars(range(min = 1))]

@@ -62,6 +62,7 @@ impl Sense<'_> {
             statistic: table.statistic,
             spread: table.spread,
             repeats: table.repeats.clone(),
+            reading_of: table.reading_of.clone(),
             seeds: table.seeds.clone().unwrap_or_else(|| file.seeds.clone()),
             columns: table.columns.clone(),
             bold: table.bold.clone(),
@@ -72,6 +73,7 @@ impl Sense<'_> {
     pub(super) fn spreads(&mut self, tables: &mut [SuiteTable]) {
         let file = self.file;
         for (i, table) in file.tables.iter().enumerate() {
+            self.reading(i, table);
             for (key, other) in [
                 ("repeats", &table.repeats),
                 ("spread_from", &table.spread_from),
@@ -114,6 +116,21 @@ impl Sense<'_> {
                         Some("they share those of the same method and column".into());
                 }
             }
+        }
+    }
+
+    /// A reading reads a table of the paper, not itself or another reading.
+    fn reading(&mut self, i: usize, table: &Table) {
+        let Some(other) = &table.reading_of else {
+            return;
+        };
+        let at = format!("/tables/{i}/reading_of");
+        let Some(read) = self.table_named(&at, other) else {
+            return;
+        };
+        if read.reading_of.is_some() {
+            let message = format!("`{other}` is a reading itself");
+            self.problem(&at, message).help = Some("name the table of the paper".into());
         }
     }
 
