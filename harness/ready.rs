@@ -12,7 +12,7 @@ use harness::content::sha256_of_folder;
 use harness::event::Event;
 use harness::plan::{DataSpec, Job, ModelSpec};
 use harness::seed::derive;
-use harness::suite::{Hub, Input, Measure, MethodEntry, ModelConfig, Precision};
+use harness::suite::{Hub, Input, MethodEntry, ModelConfig, Precision};
 
 /// The network that the run starts from.
 pub(crate) fn network(job: &Job, device: Device, tell: &mut dyn FnMut(Event)) -> Result<Network> {
@@ -87,7 +87,7 @@ pub(crate) fn task(
     let measured = job
         .measurements
         .iter()
-        .filter(|wanted| wanted.measure != Measure::Distance)
+        .filter(|wanted| !wanted.measure.is_of_training())
         .map(|wanted| &wanted.on);
     let portions: Vec<String> = measured.chain(&spec.select).cloned().collect();
     let source = Source {

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use optim::{Accumulated, Numbers, Optimizer, Options, Record};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use crate::machine;
 use crate::measure::{self, Scores};
@@ -87,7 +87,7 @@ pub fn train(
 
     let mut trained = Trained {
         step: 0,
-        distance: false,
+        distances: false,
     };
     if let Some(weights) = &job.finished {
         task.network.load(&weights_file(weights), Head::Stored)?;
@@ -119,8 +119,8 @@ pub fn train(
 struct Trained {
     /// The update that made them.
     step: u64,
-    /// Whether a mean distance was told.
-    distance: bool,
+    /// Whether mean and largest distance were told.
+    distances: bool,
 }
 
 /// Plain data of a suite as the optimizer's own type: `methods` and `optim` are one source, built without and with
@@ -230,11 +230,7 @@ fn fit(
         state.step = step;
         state.losses += &done.loss + &done.loss_perturbed;
         if let Some(distance) = &done.distance {
-            let before = state
-                .distances
-                .take()
-                .unwrap_or_else(|| Tensor::zeros([], (Kind::Double, task.device())));
-            state.distances = Some(before + distance);
+            state.see(distance);
         }
         if look {
             let numbers = done.read();
@@ -326,10 +322,16 @@ fn fit(
     let State {
         distances, best, ..
     } = state;
-    let distance = distances.map(|sum| sum.double_value(&[]) / steps as f64);
-    let distance = distance.filter(|distance| distance.is_finite());
-    if let Some(distance) = distance {
-        observe(steps, TRAINING, &Measure::Distance.key(), distance, tell);
+    let distances = distances.map(|seen| {
+        let mean = seen.double_value(&[0]) / steps as f64;
+        [
+            (Measure::Distance, mean),
+            (Measure::MaxDistance, seen.double_value(&[1])),
+        ]
+    });
+    let distances = distances.filter(|of| of.iter().all(|(_, value)| value.is_finite()));
+    for (measure, value) in distances.iter().flatten() {
+        observe(steps, TRAINING, &measure.key(), *value, tell);
     }
     let mut kept = steps;
     if let Some(best) = &best {
@@ -344,7 +346,7 @@ fn fit(
     }
     Ok(Ok(Trained {
         step: kept,
-        distance: distance.is_some(),
+        distances: distances.is_some(),
     }))
 }
 
@@ -454,7 +456,7 @@ fn measure(
     job: &Job,
     task: &Task,
     before: &BTreeMap<String, Tensor>,
-    Trained { step, distance }: Trained,
+    Trained { step, distances }: Trained,
     tell: &mut dyn FnMut(Event),
 ) -> Result<()> {
     let mut evaluated: BTreeMap<&str, Scores> = BTreeMap::new();
@@ -478,8 +480,8 @@ fn measure(
                 measure::linear_cka(&before[on], &after, measure.cka.centred)
             }
             // Training tells it, if the method has one.
-            Measure::Distance if distance => continue,
-            Measure::Distance => f64::NAN,
+            Measure::Distance | Measure::MaxDistance if distances => continue,
+            Measure::Distance | Measure::MaxDistance => f64::NAN,
         };
         let metric = wanted.measure.key();
         if value.is_finite() {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::error::Error;
 use crate::plan::{DataSpec, ModelSpec, PlannedRun, folder_key};
-use crate::suite::{self, Measure};
+use crate::suite;
 
 /// What a repository holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -131,7 +131,7 @@ pub fn needs<'a>(runs: impl IntoIterator<Item = &'a PlannedRun>) -> Result<Vec<N
             let read = run
                 .measurements
                 .iter()
-                .filter(|wanted| wanted.measure != Measure::Distance)
+                .filter(|wanted| !wanted.measure.is_of_training())
                 .map(|wanted| &wanted.on);
             found
                 .entry(Repository::new(Kind::Dataset, hub)?)

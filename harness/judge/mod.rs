@@ -30,5 +30,5 @@ pub use crate::suite::Rule;
 pub use cell::{Absent, Cell, Cells, Kind, Sample, direction};
 pub use claim::{Finding, Judged, Ruling, judge_claim};
 pub use margin::Basis;
-pub use numbers::{DerivedValue, Numbers, Side, derived_value};
+pub use numbers::{DerivedValue, Numbers, OverMethods, Side, derived_value, digits};
 pub use verdict::{Verdict, Weighed, judge_cell, p_text, printed_estimate};

@@ -1,6 +1,6 @@
 //! The numbers of one side, the paper's or ours, under the same names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::stats::{Correlation, Estimate, fisher_error, pearson};
 use crate::suite::{
@@ -9,10 +9,20 @@ use crate::suite::{
 
 use super::cell::Kind;
 use super::margin::Basis;
-use super::pair::EQUAL;
+use super::pair::{self, EQUAL};
 use super::scaled;
 use super::verdict::p_text;
-use super::{Cell, Cells, Verdict, Weighed, direction, printed_estimate};
+use super::{Cell, Cells, Finding, Ruling, Verdict, Weighed, direction, printed_estimate};
+
+/// Digits after the point that tell a number apart: three that count, and two at least.
+pub fn digits(number: f64) -> usize {
+    let size = number.abs().log10().floor();
+    if size.is_finite() {
+        (2.0 - size).clamp(2.0, 12.0) as usize
+    } else {
+        2
+    }
+}
 
 /// Whose numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +55,10 @@ pub(super) struct Value {
     pub seeds: BTreeMap<u64, f64>,
     /// Digits after the point worth printing.
     pub decimals: usize,
+    /// Seeds that ours lacks, and why, or that there is but one; none for printed numbers.
+    pub seeds_lost: Option<String>,
+    /// Whether seeds of ours diverged, so that the mean is over those alone that did not.
+    pub diverged: bool,
 }
 
 impl<'a> Numbers<'a> {
@@ -59,21 +73,37 @@ impl<'a> Numbers<'a> {
                     estimate: printed_estimate(reported),
                     seeds: BTreeMap::new(),
                     decimals: reported.decimals as usize,
+                    seeds_lost: None,
+                    diverged: false,
                 })
             }
             Side::Ours => {
-                let estimate = cell?.estimate?;
+                let cell = cell?;
+                let estimate = cell.estimate?;
+                let seeds_lost = match cell.missing() {
+                    Some(missing) => Some(format!(
+                        "{} of {} seeds: {missing}",
+                        estimate.n, cell.planned
+                    )),
+                    None if estimate.n == 1 && !cell.seedless => Some("one seed".into()),
+                    None => None,
+                };
                 Some(Value {
                     mean: estimate.mean,
                     estimate: estimate.sd.is_some().then_some(estimate),
                     // A deviation over seeds is no value of any of them.
-                    seeds: cell?
+                    seeds: cell
                         .samples
                         .iter()
-                        .filter(|_| cell.is_some_and(|cell| cell.kind == Kind::Mean))
+                        .filter(|_| cell.kind == Kind::Mean)
                         .map(|sample| (sample.seed, sample.value))
                         .collect(),
-                    decimals: reported.map_or(2, |reported| reported.decimals as usize + 1),
+                    decimals: reported.map_or_else(
+                        || digits(estimate.mean),
+                        |reported| reported.decimals as usize + 1,
+                    ),
+                    seeds_lost,
+                    diverged: cell.diverged() > 0,
                 })
             }
         }
@@ -114,46 +144,144 @@ impl<'a> Numbers<'a> {
 
     /// The mean of several columns.
     pub fn mean(&self, table: &str, method: &str, columns: &[String]) -> Option<f64> {
-        let values: Option<Vec<f64>> = columns
-            .iter()
-            .map(|column| Some(self.value(table, method, column)?.mean))
-            .collect();
-        let values = values.filter(|values| !values.is_empty())?;
-        Some(values.iter().sum::<f64>() / values.len() as f64)
+        let values = self.values(table, method, columns)?;
+        Some(values.iter().map(|value| value.mean).sum::<f64>() / values.len() as f64)
     }
 
-    /// Pearson's correlation, over methods, of a column with the mean of others, and the methods that lack a number.
+    /// The numbers of several columns; none without a column, or when one of them has none.
+    pub(super) fn values(
+        &self,
+        table: &str,
+        method: &str,
+        columns: &[String],
+    ) -> Option<Vec<Value>> {
+        let values: Option<Vec<Value>> = columns
+            .iter()
+            .map(|column| self.value(table, method, column))
+            .collect();
+        values.filter(|values| !values.is_empty())
+    }
+
+    /// Pearson's correlation, over methods, of a column with the mean of others.
     pub fn over_methods(
         &self,
         table: &str,
         x: &str,
         y: &[String],
         without: &[String],
-    ) -> (Option<Correlation>, Vec<String>) {
-        let mut missing = Vec::new();
+    ) -> OverMethods {
+        let mut found = OverMethods::default();
         let (mut xs, mut ys) = (Vec::new(), Vec::new());
         for row in self.table(table).map_or(&[][..], |table| &table.rows) {
             if without.contains(&row.method) {
                 continue;
             }
             match (
-                self.mean(table, &row.method, &[x.to_string()]),
-                self.mean(table, &row.method, y),
+                self.values(table, &row.method, &[x.to_string()]),
+                self.values(table, &row.method, y),
             ) {
                 (Some(x), Some(y)) => {
-                    xs.push(x);
-                    ys.push(y);
+                    xs.push(pair::mean(&x));
+                    ys.push(pair::mean(&y));
+                    found.losses.add(&row.method, x.iter().chain(&y));
                 }
-                _ => missing.push(row.method.clone()),
+                _ => found.missing.push(row.method.clone()),
             }
         }
         // Two points correlate perfectly whatever they are.
-        let correlation = if xs.len() < 3 {
-            None
-        } else {
-            pearson(&xs, &ys)
+        if xs.len() >= 3 {
+            found.correlation = pearson(&xs, &ys);
+        }
+        found
+    }
+}
+
+/// A correlation over methods, and what its numbers lack.
+#[derive(Clone, Debug, Default)]
+pub struct OverMethods {
+    /// None for fewer than three methods, or where a side does not vary.
+    pub correlation: Option<Correlation>,
+    /// Methods without a number.
+    pub missing: Vec<String>,
+    /// What the numbers of the others lack.
+    pub(super) losses: Losses,
+}
+
+/// What our numbers lack behind a comparison: a mean over the seeds that did not diverge says nothing of the method, and
+/// seeds that are missing are named.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Losses {
+    /// What is lost, with the methods that lost it.
+    lost: BTreeMap<String, Vec<String>>,
+    /// Methods of which seeds diverged.
+    diverged: BTreeSet<String>,
+}
+
+impl Losses {
+    /// Of these numbers of a method.
+    pub fn of<'v>(method: &str, values: impl IntoIterator<Item = &'v Value>) -> Losses {
+        let mut losses = Losses::default();
+        losses.add(method, values);
+        losses
+    }
+
+    /// Adds those of numbers of a method.
+    pub fn add<'v>(&mut self, method: &str, values: impl IntoIterator<Item = &'v Value>) {
+        for value in values {
+            if value.diverged {
+                self.diverged.insert(method.into());
+            }
+            if let Some(lost) = &value.seeds_lost {
+                let methods = self.lost.entry(lost.clone()).or_default();
+                if !methods.iter().any(|known| known == method) {
+                    methods.push(method.into());
+                }
+            }
+        }
+    }
+
+    /// `; one seed of SAM, ASAM`, nothing where all is there.
+    pub fn text(&self) -> String {
+        let lost = self.lost.iter();
+        lost.map(|(lost, methods)| format!("; {}: {lost}", methods.join(", ")))
+            .collect()
+    }
+
+    /// Whether seeds of any method diverged.
+    pub fn diverged(&self) -> bool {
+        !self.diverged.is_empty()
+    }
+
+    /// Whether a number is of one seed, or of those that are left.
+    pub fn any(&self) -> bool {
+        !self.lost.is_empty()
+    }
+
+    /// Says it beside a finding, which is none where seeds diverged.
+    pub fn beside(&self, finding: Finding) -> Finding {
+        self.named(finding, self.diverged())
+    }
+
+    /// The same for a finding that `a` is better than `b`: a run that diverges counts against its method, so what the
+    /// others of its seeds say stands where it is against that method too.
+    pub fn beside_better(&self, a: &str, b: &str, finding: Finding) -> Finding {
+        let doubtful = match finding.ruling {
+            Ruling::Holds => self.diverged.contains(a),
+            Ruling::Refuted => self.diverged.contains(b),
+            Ruling::Undecided => false,
         };
-        (correlation, missing)
+        self.named(finding, doubtful)
+    }
+
+    fn named(&self, mut finding: Finding, doubtful: bool) -> Finding {
+        let text = self.text();
+        if let Some(line) = finding.evidence.first_mut() {
+            *line += &text;
+        }
+        if doubtful {
+            finding.ruling = Ruling::Undecided;
+        }
+        finding
     }
 }
 
@@ -191,8 +319,12 @@ pub fn derived_value(
             &table.without,
         )
     };
-    let (ours, missing) = side(Side::Ours);
-    let recomputed = side(Side::Paper).0;
+    let OverMethods {
+        correlation: ours,
+        missing,
+        losses,
+    } = side(Side::Ours);
+    let recomputed = side(Side::Paper).correlation;
     let printed = row.printed().map(|(value, decimals)| Reported {
         value,
         decimals,
@@ -203,7 +335,7 @@ pub fn derived_value(
         place: table.place.clone(),
     });
     let weighed = printed.as_ref().map(|printed| {
-        let mut weighed = weigh(ours.as_ref(), &missing, printed, rule);
+        let mut weighed = weigh(ours.as_ref(), &missing, &losses, printed, rule);
         if let Some(recomputed) = recomputed {
             let unit = 10f64.powi(-(printed.decimals as i32));
             if (recomputed.r - printed.value).abs() > unit / 2.0 + EQUAL {
@@ -237,6 +369,7 @@ pub fn derived_value(
 fn weigh(
     ours: Option<&Correlation>,
     missing: &[String],
+    losses: &Losses,
     printed: &Reported,
     rule: &Rule,
 ) -> Weighed {
@@ -250,7 +383,15 @@ fn weigh(
             let basis = Basis::Errors(rule.spreads);
             Weighed::untested(Verdict::NotRun, lacks, rule.spreads * error, basis)
         }
-        Some(ours) if missing.is_empty() => scaled::over_methods(ours, printed, rule),
+        Some(ours) if missing.is_empty() => {
+            let mut weighed = scaled::over_methods(ours, printed, rule);
+            // A correlation of numbers that another seed would change is not shown to be the same.
+            if losses.any() && weighed.verdict == Verdict::Reproduced || losses.diverged() {
+                weighed.verdict = Verdict::Inconclusive;
+            }
+            weighed.reason += &losses.text();
+            weighed
+        }
         Some(ours) => {
             let mut weighed = scaled::over_methods(ours, printed, rule);
             weighed.verdict = Verdict::Inconclusive;

@@ -3,11 +3,11 @@
 use crate::stats::{Estimate, Tested, kolmogorov_smirnov, welch, wilcoxon};
 use crate::suite::{Direction, Samples, Test, TestOver};
 
-use super::numbers::Value;
+use super::numbers::{Losses, Value};
 use super::verdict::p_text;
 use super::{Finding, Numbers, Ruling, Side};
 
-/// Numbers closer than this are equal: what is left of printed decimals after a subtraction.
+/// Printed numbers closer than this are equal: what is left of printed decimals after a subtraction.
 pub(super) const EQUAL: f64 = 1e-9;
 
 /// Two methods in one or, for a test over columns, several columns.
@@ -27,6 +27,13 @@ impl Pair<'_> {
             .collect()
     }
 
+    /// What the numbers behind a comparison lack.
+    pub(super) fn losses(&self, a: &[Value], b: &[Value]) -> Losses {
+        let mut losses = Losses::of(self.a, a);
+        losses.add(self.b, b);
+        losses
+    }
+
     pub(super) fn better(
         &self,
         better: Direction,
@@ -36,18 +43,31 @@ impl Pair<'_> {
         let (Some(a), Some(b)) = (self.values(self.a), self.values(self.b)) else {
             return self.lacking();
         };
-        let ahead = gain(mean(&a) - mean(&b), better);
-        let numbers = self.text(&a, &b);
+        let finding = self.compare(&a, &b, better, test, picked_from);
+        self.losses(&a, &b).beside_better(self.a, self.b, finding)
+    }
+
+    fn compare(
+        &self,
+        a: &[Value],
+        b: &[Value],
+        better: Direction,
+        test: Option<TestOver>,
+        picked_from: usize,
+    ) -> Finding {
+        let ahead = gain(mean(a) - mean(b), better);
+        let equal = self.equal();
+        let numbers = self.text(a, b);
         let Some(test) = test else {
             return match ahead {
-                _ if ahead.abs() < EQUAL => Finding::undecided(format!("{numbers}: equal")),
+                _ if ahead.abs() <= equal => Finding::undecided(format!("{numbers}: equal")),
                 _ if ahead > 0.0 => Finding::new(Ruling::Holds, numbers),
                 _ => Finding::new(Ruling::Refuted, format!("{numbers}: the other way round")),
             };
         };
         // A printed order the other way round contradicts a printed claim; measured seeds have to show it.
-        let reversed = self.numbers.side == Side::Paper && ahead < -EQUAL;
-        match self.test(test, &a, &b) {
+        let reversed = self.numbers.side == Side::Paper && ahead < -equal;
+        match self.test(test, a, b) {
             Err(why) if reversed => Finding::new(
                 Ruling::Refuted,
                 format!("{numbers}: the other way round ({why})"),
@@ -56,18 +76,18 @@ impl Pair<'_> {
             Ok(tested) => {
                 let p = (tested.p * picked_from as f64).min(1.0);
                 let corrected = if picked_from > 1 {
-                    format!(", picked as best of {picked_from}")
+                    format!(", {} as picked as best of {picked_from}", p_text(p))
                 } else {
                     String::new()
                 };
                 let text = format!(
                     "{numbers}: {}, p = {}{corrected}",
                     name(test.name),
-                    p_text(p)
+                    p_text(tested.p)
                 );
                 match p < test.level {
-                    true if ahead > EQUAL => Finding::new(Ruling::Holds, text),
-                    true if ahead < -EQUAL => {
+                    true if ahead > equal => Finding::new(Ruling::Holds, text),
+                    true if ahead < -equal => {
                         Finding::new(Ruling::Refuted, format!("{text}, the other way round"))
                     }
                     _ if reversed => {
@@ -127,7 +147,7 @@ impl Pair<'_> {
             Test::Wilcoxon => wilcoxon(
                 &x.iter()
                     .zip(&y)
-                    .map(|(x, y)| rounded(x - y))
+                    .map(|(x, y)| self.difference(*x, *y))
                     .collect::<Vec<f64>>(),
             ),
             Test::KolmogorovSmirnov => kolmogorov_smirnov(&x, &y),
@@ -137,6 +157,22 @@ impl Pair<'_> {
             statistic: 0.0,
             p: 1.0,
         }))
+    }
+
+    /// Up to which difference two numbers are equal: ours where they are the same.
+    fn equal(&self) -> f64 {
+        match self.numbers.side {
+            Side::Paper => EQUAL,
+            Side::Ours => 0.0,
+        }
+    }
+
+    /// Differences of printed decimals are decimals again, so that ties are ties.
+    fn difference(&self, x: f64, y: f64) -> f64 {
+        match self.numbers.side {
+            Side::Paper => ((x - y) / EQUAL).round() * EQUAL,
+            Side::Ours => x - y,
+        }
     }
 
     pub(super) fn lacking(&self) -> Finding {
@@ -176,11 +212,6 @@ fn welch_outcome(a: &Estimate, b: &Estimate) -> Result<Tested, String> {
 
 pub(super) fn mean(values: &[Value]) -> f64 {
     values.iter().map(|value| value.mean).sum::<f64>() / values.len() as f64
-}
-
-/// Differences of printed decimals are decimals again, so that ties are ties.
-fn rounded(difference: f64) -> f64 {
-    (difference / EQUAL).round() * EQUAL
 }
 
 pub(super) fn name(test: Test) -> &'static str {

@@ -12,6 +12,7 @@ use crate::suite::{
 };
 
 use super::claim::all_of;
+use super::numbers::Losses;
 use super::pair::{EQUAL, Pair, gain, mean, name};
 use super::verdict::p_text;
 use super::{Finding, Numbers, Ruling, Side};
@@ -101,12 +102,14 @@ pub(super) fn extreme(numbers: &Numbers, extreme: &Extreme) -> Finding {
             return Finding::undecided(format!("{column}: no number for {}", extreme.method));
         };
         let sign = if extreme.is == End::Best { 1.0 } else { -1.0 };
+        let mut losses = Losses::of(&extreme.method, [&value]);
         let mut beaten: Option<(f64, &String, f64)> = None;
         let mut missing = Vec::new();
         for other in others.iter().filter(|other| ***other != extreme.method) {
             match numbers.value(&extreme.table, other, column) {
                 None => missing.push(other.as_str()),
                 Some(found) => {
+                    losses.add(other, [&found]);
                     let by = sign * gain(found.mean - value.mean, better);
                     if beaten.is_none_or(|(most, ..)| by > most) {
                         beaten = Some((by, other, found.mean));
@@ -116,7 +119,7 @@ pub(super) fn extreme(numbers: &Numbers, extreme: &Extreme) -> Finding {
         }
         let decimals = value.decimals;
         let own = format!("{column}: {} {:.decimals$}", extreme.method, value.mean);
-        match beaten {
+        let finding = match beaten {
             Some((by, other, mean)) if by > EQUAL => {
                 let word = if extreme.is == End::Best {
                     "better"
@@ -136,7 +139,8 @@ pub(super) fn extreme(numbers: &Numbers, extreme: &Extreme) -> Finding {
                 format!("{own}, next {other} {mean:.decimals$}"),
             ),
             None => Finding::undecided(format!("{own}, and nothing to compare it with")),
-        }
+        };
+        losses.beside(finding)
     });
     match extreme.at_least {
         None => conjunction(parts.collect()),
@@ -190,21 +194,22 @@ pub(super) fn not_different(numbers: &Numbers, same: &NotDifferent) -> Finding {
         };
         let text = pair.text(&a, &b);
         match pair.test(same.test, &a, &b) {
-            Ok(outcome) => tested.push((outcome.p, text)),
-            Err(why) => parts.push(Finding::undecided(format!("{text}: {why}"))),
+            Ok(outcome) => tested.push((outcome.p, text, pair.losses(&a, &b))),
+            Err(why) => {
+                let finding = Finding::undecided(format!("{text}: {why}"));
+                parts.push(pair.losses(&a, &b).beside(finding));
+            }
         }
     }
-    let adjusted = holm(&tested.iter().map(|(p, _)| *p).collect::<Vec<f64>>());
-    for (p, (_, text)) in adjusted.into_iter().zip(tested) {
+    let adjusted = holm(&tested.iter().map(|(p, ..)| *p).collect::<Vec<f64>>());
+    for (p, (_, text, losses)) in adjusted.into_iter().zip(tested) {
         let ruling = if p < same.test.level {
             Ruling::Refuted
         } else {
             Ruling::Holds
         };
-        parts.push(Finding::new(
-            ruling,
-            format!("{text}: {}, p = {}", name(same.test.name), p_text(p)),
-        ));
+        let text = format!("{text}: {}, p = {}", name(same.test.name), p_text(p));
+        parts.push(losses.beside(Finding::new(ruling, text)));
     }
     conjunction(parts)
 }
@@ -213,14 +218,15 @@ pub(super) fn not_different(numbers: &Numbers, same: &NotDifferent) -> Finding {
 pub(super) fn correlates(numbers: &Numbers, correlates: &Correlates) -> Finding {
     let parts = correlates.y.iter().map(|y| {
         let y_columns = std::slice::from_ref(y);
-        let (found, missing) = numbers.over_methods(
+        let over = numbers.over_methods(
             &correlates.table,
             &correlates.x,
             y_columns,
             &correlates.without,
         );
         let pair = format!("{} with {y}", correlates.x);
-        match found {
+        let missing = &over.missing;
+        let finding = match over.correlation {
             None => Finding::undecided(format!(
                 "{pair}: fewer than three methods have numbers that vary"
             )),
@@ -244,7 +250,8 @@ pub(super) fn correlates(numbers: &Numbers, correlates: &Correlates) -> Finding 
                     false => Finding::undecided(format!("{text}, without {}", missing.join(", "))),
                 }
             }
-        }
+        };
+        over.losses.beside(finding)
     });
     conjunction(parts.collect())
 }
@@ -278,7 +285,8 @@ pub(super) fn gap(numbers: &Numbers, gap: &Gap) -> Finding {
             pair.text(&a, &b),
             a[0].decimals.max(b[0].decimals)
         );
-        Finding::new(in_range(difference, gap.at_least, gap.at_most), text)
+        let finding = Finding::new(in_range(difference, gap.at_least, gap.at_most), text);
+        pair.losses(&a, &b).beside(finding)
     });
     conjunction(parts.collect())
 }
@@ -292,7 +300,8 @@ pub(super) fn bound(numbers: &Numbers, bound: &Bound) -> Finding {
                 None => Finding::undecided(format!("{column}: no number for {method}")),
                 Some(value) => {
                     let text = format!("{column}: {method} {:.*}", value.decimals, value.mean);
-                    Finding::new(in_range(value.mean, bound.at_least, bound.at_most), text)
+                    let ruling = in_range(value.mean, bound.at_least, bound.at_most);
+                    Losses::of(method, [&value]).beside(Finding::new(ruling, text))
                 }
             });
         }

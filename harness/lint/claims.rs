@@ -1,6 +1,6 @@
 //! Sentences of the paper on its own numbers: refuted, not shown, or beyond what so few samples can show.
 
-use crate::judge::{Cells, Ruling, direction, judge_claim, printed_estimate};
+use crate::judge::{Cells, Ruling, direction, judge_claim, p_text, printed_estimate};
 use crate::suite::{
     Claim, Correlates, Direction, Extreme, Order, Reported, Samples, Statement, Suite, Test,
     TestOver, Which,
@@ -56,6 +56,9 @@ impl Audit<'_> {
             let (ruling, evidence) = self.judge(&atom);
             match (ruling, &atom) {
                 (Ruling::Refuted, _) => refuted.push(evidence),
+                (Ruling::Undecided, Statement::Correlates(_)) if self.is_correlated(&atom) => {
+                    unshown.push(evidence);
+                }
                 (Ruling::Undecided, Statement::Order(order)) if self.all_printed(order) => {
                     match order.test {
                         Some(test) if self.testable(order, test) => unshown.push(evidence),
@@ -102,6 +105,18 @@ impl Audit<'_> {
         (finding.ruling, finding.evidence.join("; "))
     }
 
+    /// Whether it is the level alone that a correlation misses.
+    fn is_correlated(&self, atom: &Statement) -> bool {
+        let Statement::Correlates(correlates) = atom else {
+            return false;
+        };
+        let without_level = Statement::Correlates(Correlates {
+            p_below: None,
+            ..correlates.clone()
+        });
+        correlates.p_below.is_some() && self.judge(&without_level).0 == Ruling::Holds
+    }
+
     /// Whether the level can be reached by so many samples at all; one-sided, where it is reached soonest.
     fn significance(&self, leaf: &Statement, found: &mut Vec<Finding>) {
         let (table, columns, methods, test) = match leaf {
@@ -127,16 +142,17 @@ impl Audit<'_> {
             (least >= test.level).then_some(least)
         };
         let counted = |n: u64, what: &str| match n {
-            1 => format!("1 {what}"),
-            n => format!("{n} {what}s"),
+            1 => format!("1 {what} supports"),
+            n => format!("{n} {what}s support"),
         };
         let name = name(test.name);
         match test.over {
             Samples::Seeds => {
                 if let Some((n, least)) = seeds.and_then(|n| Some((n, too_few(n)?))) {
                     let follows = format!(
-                        "{} support no p below {least:.2} by {name}, even one-sided",
-                        counted(n, "seed")
+                        "{} no p below {} by {name}, even one-sided",
+                        counted(n, "seed"),
+                        p_text(least)
                     );
                     found.push(self.finding(Severity::Contradiction, Rule::Significance, follows));
                 }
@@ -145,8 +161,9 @@ impl Audit<'_> {
                 let n = columns.len() as u64;
                 if let Some(least) = too_few(n) {
                     let follows = format!(
-                        "{} support no p below {least:.2} by {name}, even one-sided",
-                        counted(n, "column")
+                        "{} no p below {} by {name}, even one-sided",
+                        counted(n, "column"),
+                        p_text(least)
                     );
                     found.push(self.finding(Severity::Contradiction, Rule::Significance, follows));
                 }
@@ -154,7 +171,11 @@ impl Audit<'_> {
                     let follows = format!(
                         "each number of `{table}` is over {}, where {name} never reaches p < {}, so that it can only \
                          be over the {} columns",
-                        counted(n, "seed"),
+                        if n == 1 {
+                            "1 seed".into()
+                        } else {
+                            format!("{n} seeds")
+                        },
                         test.level,
                         columns.len()
                     );
@@ -258,7 +279,8 @@ fn order_atoms(order: &Order) -> Vec<Statement> {
     atoms
 }
 
-/// The smallest one-sided p that `n` samples a side, or pairs, can have; 1 where there is no test.
+/// The smallest one-sided p that `n` samples a side, or pairs, can have; 1 where there is no test. A paper seldom says
+/// how many sides its tests have, so the smaller of both possibilities is given.
 fn smallest_p(test: Test, n: u64) -> f64 {
     match test {
         // All pairs on one side: one of 2^n assignments of signs.

@@ -1,5 +1,6 @@
 //! What is computed from other printed numbers, computed again.
 
+use crate::judge::p_text;
 use crate::stats::student_t_two_sided;
 use crate::suite::{Column, Spread, Suite};
 
@@ -144,8 +145,9 @@ pub(super) fn tables(suite: &Suite, found: &mut Vec<Finding>) {
                     subject,
                     stated: format!("is printed as {shown} with p < {level}"),
                     follows: format!(
-                        "a correlation of {shown} over {} methods has p = {p:.2}",
-                        methods.len()
+                        "a correlation of {shown} over {} methods has p = {}",
+                        methods.len(),
+                        p_text(p)
                     ),
                     off: None,
                 });

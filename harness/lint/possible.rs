@@ -93,7 +93,9 @@ fn possible(sheet: &Sheet, column: &Column) -> Range {
             Measure::Accuracy => range(0.0, 100.0),
             Measure::Perplexity(_) => range(1.0, f64::INFINITY),
             Measure::Cka(_) => range(0.0, 1.0),
-            Measure::Loss | Measure::Distance | Measure::Sharpness(_) => range(0.0, f64::INFINITY),
+            Measure::Loss | Measure::Distance | Measure::MaxDistance | Measure::Sharpness(_) => {
+                range(0.0, f64::INFINITY)
+            }
         },
         Column::Mean(mean) => {
             let source = sheet

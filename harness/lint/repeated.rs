@@ -8,8 +8,8 @@ use super::rounding::Range;
 use super::sheet::{Sheet, place, printed};
 use super::{Finding, Rule, Severity};
 
-/// Rows of two methods that agree in fewer columns than this may do so by chance.
-const COLUMNS: usize = 6;
+/// Rows of two methods that agree in fewer digits than this may do so by chance.
+const DIGITS: usize = 12;
 
 /// The tables of a suite as the paper prints them. One that repeats an earlier table of the same place, for methods
 /// of ours that read the paper in another way, is left out; where it repeats it wrongly is a finding.
@@ -138,20 +138,31 @@ fn first_numbers(cells: &[Option<Reported>]) -> String {
     format!("{}{more}", numbers[..numbers.len().min(4)].join(" "))
 }
 
+/// The digits that count of a number and of its spread.
+fn digits(cell: &Reported) -> usize {
+    let decimals = cell.decimals as usize;
+    let text = |value: f64| format!("{:.decimals$}", value.abs());
+    let count = |text: String| {
+        let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+        digits.trim_start_matches('0').len()
+    };
+    let spread = cell.spread_beside();
+    count(text(cell.value)) + spread.map_or(0, |spread| count(text(spread)))
+}
+
 /// Different methods whose rows are the same to the printed digit.
 pub(super) fn rows(sheet: &Sheet, found: &mut Vec<Finding>) {
     let measured: Vec<usize> = (0..sheet.table.columns.len())
         .filter(|c| matches!(sheet.table.columns[*c], Column::Measured(_)))
         .collect();
     let numbers = |row: usize| -> Vec<Option<Reported>> {
-        measured
-            .iter()
-            .map(|c| sheet.cell(row, *c).cloned())
+        (0..sheet.table.columns.len())
+            .map(|c| sheet.cell(row, c).cloned())
             .collect()
     };
     for row in 0..sheet.table.rows.len() {
         let own = numbers(row);
-        if own.iter().flatten().count() < COLUMNS {
+        if own.iter().flatten().map(digits).sum::<usize>() < DIGITS {
             continue;
         }
         let twin = (0..row).find(|other| {

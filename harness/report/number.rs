@@ -32,10 +32,16 @@ impl fmt::Display for Number {
     }
 }
 
+/// Numbers from here on are written as `1.23e20`.
+const HUGE: f64 = 1e15;
+
 /// A value with so many digits after the point; `–` for what is not a finite number, and never `-0.00`.
 pub fn fixed(value: f64, decimals: usize) -> String {
     if !value.is_finite() {
         return NOTHING.into();
+    }
+    if value.abs() >= HUGE {
+        return format!("{value:.2e}");
     }
     let text = format!("{value:.decimals$}");
     match text.strip_prefix('-') {

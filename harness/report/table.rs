@@ -7,7 +7,7 @@ use super::number::Number;
 use super::provenance::Origin;
 use crate::event::RunRecord;
 use crate::judge::{
-    Cell, Cells, DerivedValue, Rule, Sample, Weighed, derived_value, direction, judge_cell,
+    Cell, Cells, DerivedValue, Rule, Sample, Weighed, derived_value, digits, direction, judge_cell,
 };
 use crate::plan::RunId;
 use crate::stats::Estimate;
@@ -162,7 +162,8 @@ impl Comparison {
             let starts = row.group.is_some() && row.group != group;
             group = row.group.clone();
             let shown = columns.iter().enumerate().map(|(c, head)| {
-                let decimals = decimals(table, r, c);
+                let decimals =
+                    printed_decimals(table, r, c).unwrap_or_else(|| own_decimals(table, cells, c));
                 let spread_decimals = spread_decimals(table, c).max(decimals);
                 let empty = Cell::default();
                 let mut shown = show(
@@ -259,8 +260,8 @@ fn unit(suite: &Suite, table: &SuiteTable, column: &Column) -> Option<String> {
     (source.id() != column.id()).then(|| unit(suite, table, source))?
 }
 
-/// The cell's printed digits, else the most of its column, else two.
-fn decimals(table: &SuiteTable, row: usize, column: usize) -> usize {
+/// The cell's printed digits, else the most of its column.
+fn printed_decimals(table: &SuiteTable, row: usize, column: usize) -> Option<usize> {
     let printed = |row: &crate::suite::SuiteRow| {
         row.reported
             .get(column)?
@@ -268,8 +269,17 @@ fn decimals(table: &SuiteTable, row: usize, column: usize) -> usize {
             .map(|reported| reported.decimals)
     };
     let own = printed(&table.rows[row]);
-    own.or_else(|| table.rows.iter().filter_map(printed).max())
-        .unwrap_or(2) as usize
+    let decimals = own.or_else(|| table.rows.iter().filter_map(printed).max());
+    decimals.map(|decimals| decimals as usize)
+}
+
+/// As many as tell our numbers of a column apart in which none is printed.
+fn own_decimals(table: &SuiteTable, cells: &Cells, column: usize) -> usize {
+    let rows = 0..table.rows.len();
+    rows.filter_map(|row| cells.at(&table.id, row, column)?.estimate)
+        .map(|estimate| digits(estimate.mean))
+        .max()
+        .unwrap_or(2)
 }
 
 /// The most digits of the column's printed spreads, which a paper may print finer than the means. A spread is kept as a

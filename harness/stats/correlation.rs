@@ -1,6 +1,6 @@
 //! Pearson's correlation and the straight line of least squares.
 
-use super::{normal_quantile, student_t_two_sided};
+use super::{centred, mean, normal_quantile, student_t_two_sided};
 
 /// Pearson's correlation.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -65,20 +65,20 @@ pub struct Regression {
 /// The line of least squares; none for fewer than two points, or when x does not vary.
 pub fn regression(x: &[f64], y: &[f64]) -> Option<Regression> {
     let moments = Moments::of(x, y)?;
-    let slope = (moments.xx > 0.0).then(|| moments.xy / moments.xx)?;
+    let slope = (moments.xx > 0.0)
+        .then(|| moments.xy / moments.xx * (moments.units.1 / moments.units.0))?;
     Some(Regression {
-        intercept: moments.y - slope * moments.x,
+        intercept: mean(y) - slope * mean(x),
         slope,
     })
 }
 
-/// Means and centred sums of products.
+/// Centred sums of products, each side in units of its own.
 struct Moments {
-    x: f64,
-    y: f64,
     xx: f64,
     yy: f64,
     xy: f64,
+    units: (f64, f64),
 }
 
 impl Moments {
@@ -86,20 +86,13 @@ impl Moments {
         if x.len() != y.len() || x.len() < 2 || x.iter().chain(y).any(|value| !value.is_finite()) {
             return None;
         }
-        let n = x.len() as f64;
-        let mut moments = Moments {
-            x: x.iter().sum::<f64>() / n,
-            y: y.iter().sum::<f64>() / n,
-            xx: 0.0,
-            yy: 0.0,
-            xy: 0.0,
-        };
-        for (x, y) in x.iter().zip(y) {
-            let (dx, dy) = (x - moments.x, y - moments.y);
-            moments.xx += dx * dx;
-            moments.yy += dy * dy;
-            moments.xy += dx * dy;
-        }
-        Some(moments)
+        let ((x, of_x), (y, of_y)) = (centred(x), centred(y));
+        let sum = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum();
+        Some(Moments {
+            xx: sum(&x, &x),
+            yy: sum(&y, &y),
+            xy: sum(&x, &y),
+            units: (of_x, of_y),
+        })
     }
 }

@@ -27,17 +27,20 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// The estimate of some values; none when there are none or one of them is not a finite number.
+    /// The estimate of some values; none when there are none, one of them is not a finite number, or they are so far
+    /// apart that their deviation is none.
     pub fn of(values: &[f64]) -> Option<Estimate> {
         if values.is_empty() || values.iter().any(|value| !value.is_finite()) {
             return None;
         }
-        let n = values.len();
-        let mean = values.iter().sum::<f64>() / n as f64;
+        let sd = standard_deviation(values);
+        if sd.is_some_and(|sd| !sd.is_finite()) {
+            return None;
+        }
         Some(Estimate {
-            mean,
-            sd: standard_deviation(values),
-            n,
+            mean: mean(values),
+            sd,
+            n: values.len(),
         })
     }
 
@@ -52,21 +55,46 @@ impl Estimate {
     }
 }
 
+/// Arithmetic mean of finite values; of equal ones their value, without what rounding adds.
+fn mean(values: &[f64]) -> f64 {
+    let n = values.len() as f64;
+    if values.iter().all(|value| *value == values[0]) {
+        return values[0];
+    }
+    let sum: f64 = values.iter().sum();
+    if sum.is_finite() {
+        sum / n
+    } else {
+        values.iter().map(|value| value / n).sum()
+    }
+}
+
+/// Values minus their mean, in units of a power of two, and that unit: squares of these neither overflow nor vanish, and
+/// the unit changes no digit.
+fn centred(values: &[f64]) -> (Vec<f64>, f64) {
+    let mean = mean(values);
+    let differences: Vec<f64> = values.iter().map(|value| value - mean).collect();
+    let unit = power_of_two(differences.iter().map(|x| x.abs()).fold(0.0, f64::max));
+    (differences.iter().map(|x| x / unit).collect(), unit)
+}
+
+/// The largest power of two up to a number; 1 for zero, for what is not finite, and for the smallest numbers there are.
+fn power_of_two(number: f64) -> f64 {
+    if number.is_normal() {
+        f64::from_bits(number.abs().to_bits() & f64::INFINITY.to_bits())
+    } else {
+        1.0
+    }
+}
+
 /// Standard deviation with n - 1 in the denominator; none for fewer than two values.
 pub fn standard_deviation(values: &[f64]) -> Option<f64> {
     if values.len() < 2 {
         return None;
     }
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    Some(
-        (values
-            .iter()
-            .map(|value| (value - mean).powi(2))
-            .sum::<f64>()
-            / (n - 1.0))
-            .sqrt(),
-    )
+    let (centred, unit) = centred(values);
+    let squares: f64 = centred.iter().map(|x| x.powi(2)).sum();
+    Some((squares / (values.len() as f64 - 1.0)).sqrt() * unit)
 }
 
 /// The standard deviation behind the half-width of a 95% confidence interval of the mean of `n` values.
@@ -83,8 +111,11 @@ pub fn student_t_cdf(t: f64, df: f64) -> f64 {
     if t > 0.0 { 1.0 - tail } else { tail }
 }
 
-/// P(|T| >= |t|): the tail itself, so that small values keep their digits.
+/// P(|T| >= |t|): the tail itself, so that small values keep their digits. Not a number where either is none.
 pub fn student_t_two_sided(t: f64, df: f64) -> f64 {
+    if t.is_nan() || df.is_nan() {
+        return f64::NAN;
+    }
     if t.is_infinite() {
         return 0.0;
     }
@@ -184,8 +215,11 @@ pub fn student(a: &Estimate, value: f64) -> Option<MeanDifference> {
 /// Welch's comparison of two means with unequal variances (Welch 1947, Satterthwaite's degrees of freedom).
 /// From means, deviations and numbers alone, so that printed ones serve as well as samples.
 pub fn welch(a: &Estimate, b: &Estimate) -> Option<MeanDifference> {
-    let (va, vb) = (a.sd?.powi(2) / a.n as f64, b.sd?.powi(2) / b.n as f64);
+    let (sa, sb) = (a.sd?, b.sd?);
+    // In units of a power of two, so that squares of squares neither overflow nor vanish.
+    let unit = power_of_two(sa.max(sb));
     let (na, nb) = (a.n as f64, b.n as f64);
+    let (va, vb) = ((sa / unit).powi(2) / na, (sb / unit).powi(2) / nb);
     let spread = va.powi(2) / (na - 1.0) + vb.powi(2) / (nb - 1.0);
     let df = if spread == 0.0 {
         na + nb - 2.0
@@ -194,7 +228,7 @@ pub fn welch(a: &Estimate, b: &Estimate) -> Option<MeanDifference> {
     };
     Some(MeanDifference {
         difference: a.mean - b.mean,
-        error: (va + vb).sqrt(),
+        error: (va + vb).sqrt() * unit,
         df,
     })
 }

@@ -174,12 +174,18 @@ impl Column {
 }
 
 impl Measure {
+    /// Whether it is measured while training, on no portion of the data.
+    pub fn is_of_training(&self) -> bool {
+        matches!(self, Measure::Distance | Measure::MaxDistance)
+    }
+
     /// The name under which it is stored: the measure, with the knobs that are not at their default.
     pub fn key(&self) -> String {
         match self {
             Measure::Accuracy => "accuracy".into(),
             Measure::Loss => "loss".into(),
             Measure::Distance => "mean_distance".into(),
+            Measure::MaxDistance => "max_distance".into(),
             Measure::Perplexity(measure) => match measure.perplexity.perplexity_weighting {
                 PerplexityWeighting::PredictedTokens => "perplexity".into(),
                 PerplexityWeighting::BlockTokens => "perplexity(block_tokens)".into(),

@@ -76,6 +76,9 @@ impl DerivedRow {
     }
 }
 
+/// More digits than these no double tells apart.
+const DIGITS: usize = 17;
+
 /// A plain decimal number and its digits after the point.
 fn number(text: &str) -> Result<(f64, u32), String> {
     let digits = text.strip_prefix(['-', '−', '+']).unwrap_or(text);
@@ -83,6 +86,11 @@ fn number(text: &str) -> Result<(f64, u32), String> {
     let plain = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
     if whole.is_empty() || !plain(whole) || !plain(fraction) || digits.ends_with('.') {
         return Err(format!("`{text}` is not a number"));
+    }
+    if whole.len() > DIGITS || fraction.len() > DIGITS {
+        return Err(format!(
+            "a printed number has no more than {DIGITS} digits before and after the point"
+        ));
     }
     let value = text
         .replace('−', "-")

@@ -13,7 +13,7 @@ use crate::models::Weights;
 use harness::event::Event;
 
 const LOSSES: &str = "sum.losses";
-const DISTANCES: &str = "sum.distances";
+const DISTANCES: &str = "distances";
 const BEST_STEP: &str = "best.step";
 const BEST_LOSS: &str = "best.loss";
 
@@ -25,7 +25,7 @@ pub(super) struct State {
     pub(super) optimizer: Optimizer,
     /// Losses summed over the updates, on the device: one number that is not finite anywhere shows at the next look.
     pub(super) losses: Tensor,
-    /// Distances summed over the updates, of a method that has one.
+    /// The sum and the largest of the distances over the updates, of a method that has one: `[2]`, on the device.
     pub(super) distances: Option<Tensor>,
     pub(super) best: Option<Best>,
 }
@@ -47,6 +47,18 @@ impl State {
             distances: None,
             best: None,
         }
+    }
+
+    /// Counts the distance of an update in.
+    pub(super) fn see(&mut self, distance: &Tensor) {
+        let distance = distance.to_kind(Kind::Double);
+        self.distances = Some(match &self.distances {
+            None => Tensor::stack(&[&distance, &distance], 0),
+            Some(seen) => Tensor::stack(
+                &[seen.get(0) + &distance, seen.get(1).maximum(&distance)],
+                0,
+            ),
+        });
     }
 
     /// Everything, by names for a file; most share memory with the optimizer.
@@ -78,7 +90,10 @@ impl State {
         let entries = &found.tensors.entries;
         let mut expected = self.tensors(weights)?;
         if entries.contains_key(DISTANCES) {
-            expected.push((DISTANCES.into(), self.losses.shallow_clone()));
+            expected.push((
+                DISTANCES.into(),
+                Tensor::zeros([2], (Kind::Double, Device::Cpu)),
+            ));
         }
         if entries.contains_key(BEST_STEP) {
             expected.push((BEST_STEP.into(), Tensor::from(0_i64)));

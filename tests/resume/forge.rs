@@ -91,7 +91,7 @@ pub fn edit() -> impl Strategy<Value = Edit> {
 pub fn forgery() -> impl Strategy<Value = Forgery> {
     let at = || 0.0..1.0f64;
     let lengths = [0, 1, 7, 8, 100_000_000, 100_000_001, u64::MAX, u64::MAX - 7];
-    let name = proptest::sample::select(vec!["__metadata__", "", "sum.distances", "best.step"]);
+    let name = proptest::sample::select(vec!["__metadata__", "", "distances", "best.step"]);
     prop_oneof![
         proptest::sample::select(lengths.to_vec()).prop_map(Forgery::Length),
         (0..1_u64 << 24).prop_map(Forgery::Length),

@@ -36,6 +36,8 @@ pub enum Measure {
     Loss,
     /// Mean trust-region distance d over the updates of training; a column shows it `on: training`.
     Distance,
+    /// Largest trust-region distance d of an update of training; a column shows it `on: training`.
+    MaxDistance,
     /// exp(total negative log-likelihood / tokens).
     #[serde(untagged)]
     Perplexity(PerplexityMeasure),

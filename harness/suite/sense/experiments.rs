@@ -135,12 +135,10 @@ impl Sense<'_> {
         let Some(metric) = self.file.metrics.get(metric) else {
             return;
         };
-        let wrong = match (&metric.measure, column.on == TRAINING) {
-            (Measure::Distance, false) => {
-                "the distance is measured while training: write `training`"
-            }
-            (Measure::Distance, true) | (_, false) => return,
-            (_, true) => "`training` is no portion of the data",
+        let wrong = match (metric.measure.is_of_training(), column.on == TRAINING) {
+            (true, false) => "the distance is measured while training: write `training`",
+            (true, true) | (false, false) => return,
+            (false, true) => "`training` is no portion of the data",
         };
         self.problem(path, wrong);
     }

@@ -1,5 +1,7 @@
 //! Figures and claims that make sense.
 
+use std::collections::BTreeSet;
+
 use super::{Sense, counted, keys};
 use crate::suite::*;
 
@@ -172,6 +174,9 @@ impl Sense<'_> {
         if open {
             self.problem(&at, format!("`{key}` needs `at_least`, `at_most` or both"));
         }
+        if let Statement::Order(s) = statement {
+            self.one_direction(&at, table, s);
+        }
         if let Statement::Extreme(s) = statement {
             let columns = s.columns.len();
             if s.at_least.is_some_and(|least| least > columns as u64) {
@@ -180,6 +185,42 @@ impl Sense<'_> {
                     format!("that is more than the {} named", counted(columns)),
                 );
             }
+        }
+    }
+
+    /// A test over columns takes them together, so one way has to be better in all.
+    fn one_direction(&mut self, at: &str, table: &Table, order: &Order) {
+        if order.test.is_none_or(|test| test.over != Samples::Columns) {
+            return;
+        }
+        let directions: BTreeSet<bool> = order
+            .columns
+            .iter()
+            .filter_map(|id| self.direction(table, id))
+            .map(|better| better == Direction::Higher)
+            .collect();
+        if directions.len() > 1 {
+            self.problem(
+                &format!("{at}/columns"),
+                "a test over columns needs columns in which the same way is better",
+            );
+        }
+    }
+
+    /// Which way is better in a column; that of the first one a derived column rests on.
+    fn direction(&self, table: &Table, id: &str) -> Option<Direction> {
+        match table.columns.iter().find(|column| column.id() == id)? {
+            Column::Measured(measured) => {
+                let task = self.file.tasks.get(&measured.task)?;
+                let metric = measured.metric.as_ref().unwrap_or(&task.metric);
+                Some(self.file.metrics.get(metric)?.better)
+            }
+            Column::Mean(mean) => {
+                let source = mean.mean.iter().find(|source| *source != id)?;
+                self.direction(table, source)
+            }
+            Column::Correlation(_) => Some(Direction::Higher),
+            Column::Sd(_) => None,
         }
     }
 }
