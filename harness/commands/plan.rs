@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::select::{Only, select};
 use super::{Exit, fetch, print_json, report};
-use crate::cost::{Basis, Choice, DEVICE, Estimate, Knowledge, choose};
-use crate::plan::{CellRef, Plan, PlannedRun, expand};
+use crate::cost::{Basis, Choice, DEVICE, Estimate, Knowledge, choose, download};
+use crate::plan::{CellRef, Plan, PlannedRun, RunId, expand};
 use crate::store::Store;
 use crate::suite::Suite;
 
@@ -60,13 +60,21 @@ pub fn planned(
     budget: Option<Budget>,
     store: &Store,
 ) -> anyhow::Result<(Plan, Option<Choice>)> {
-    let plan = select(expand(suites), only)?;
+    let whole = expand(suites);
     let Some(budget) = budget else {
-        return Ok((plan, None));
+        return Ok((select(whole, only)?, None));
     };
-    let costs = costs(suites, &plan, store)?;
-    let choice = choose(suites, &plan, &costs, budget.seconds);
-    let runs = plan
+    // What the conditions leave out may not be chosen, but claims and tables go on needing it.
+    let selected = select(whole.clone(), only)?;
+    let chosen: BTreeSet<&RunId> = selected.runs.iter().map(|run| &run.id).collect();
+    let mut costs = costs(suites, &whole, store)?;
+    for (run, cost) in whole.runs.iter().zip(&mut costs) {
+        if let Some(cost) = cost.as_mut().filter(|_| !chosen.contains(&run.id)) {
+            cost.seconds = None;
+        }
+    }
+    let choice = choose(suites, &whole, &costs, budget.seconds);
+    let runs = selected
         .runs
         .into_iter()
         .filter(|run| choice.runs.contains(&run.id))
@@ -122,7 +130,11 @@ pub fn plan(
         let choice = choice.map(|choice| {
             json!({"seconds": choice.seconds, "claims": choice.claims, "tables": choice.tables, "left_out": choice.left_out})
         });
-        print_json(&json!({ "cells": cells.len(), "runs": runs, "budget": choice }))?;
+        let (bytes, unknown) = download(suites, &plan);
+        print_json(&json!({
+            "cells": cells.len(), "runs": runs, "budget": choice,
+            "download": {"bytes": bytes, "unknown_repositories": unknown},
+        }))?;
         return Ok(Exit::Success);
     }
     let missing = costs.iter().flatten().count();
@@ -139,6 +151,13 @@ pub fn plan(
         .filter(|(_, cost)| cost.is_some());
     if let Some(line) = fetch::outlook(to_do.map(|(run, _)| run))? {
         println!("{line}");
+        let to_do = plan
+            .runs
+            .iter()
+            .zip(&costs)
+            .filter(|(_, cost)| cost.is_some());
+        let runs = to_do.map(|(run, _)| run.clone()).collect();
+        println!("{}", to_fetch(suites, &Plan { runs }));
     }
     if missing > 0 {
         println!("{}", total(&costs));
@@ -153,6 +172,19 @@ pub fn plan(
         println!("\n`--runs` lists the {} runs", plan.runs.len());
     }
     Ok(Exit::Success)
+}
+
+/// What is to do reads of the hub into an empty cache.
+fn to_fetch(suites: &[Suite], plan: &Plan) -> String {
+    let (bytes, unknown) = download(suites, plan);
+    let unknown = match unknown {
+        0 => String::new(),
+        n => format!("; of {n} repositories nothing is stated"),
+    };
+    format!(
+        "downloads: {:.1} GB into an empty cache, as the suites state it{unknown}",
+        bytes / 1e9
+    )
 }
 
 fn hours(seconds: f64) -> String {
@@ -221,9 +253,10 @@ fn settled(choice: &Choice) {
         );
     }
     for (claim, seconds) in &choice.left_out {
-        let cost = seconds.map_or("unknown".into(), |seconds| {
-            format!("{} by itself", hours(seconds))
-        });
+        let cost = seconds.map_or(
+            "it needs runs of unknown cost, or that --only leaves out".into(),
+            |seconds| format!("{} by itself", hours(seconds)),
+        );
         println!("  left out: {claim} ({cost})");
     }
     println!("  `harness run` with the same --budget makes these runs");

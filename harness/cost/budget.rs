@@ -1,8 +1,10 @@
 //! Which runs to make of those that a budget does not all pay for.
 //!
-//! A claim is settled by all runs behind the cells it speaks of. The most claims that fit are chosen exactly, of equals
-//! the cheapest, so that more budget never settles fewer; what is left goes to whole tables, the cheapest first. Runs
-//! that are done cost nothing, one that several claims need is paid for once, and one whose cost is unknown is never chosen.
+//! A claim is settled by all runs behind the cells it speaks of. The most claims that fit are chosen, of equals the
+//! cheapest, so that more budget never settles fewer; what is left goes to whole tables, the paper's before other readings
+//! of them, the cheapest first. Runs that are done cost nothing, one that several claims need is paid for once, and one
+//! whose cost is unknown is never chosen.
+//! The choice is exact up to [`STEPS`] of the search, which papers are far from, and else the best one found.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,6 +29,9 @@ pub struct Choice {
     pub left_out: Vec<(String, Option<f64>)>,
 }
 
+/// How far the search goes.
+const STEPS: usize = 100_000;
+
 /// Bits of runs of a plan.
 type Runs = Vec<u64>;
 
@@ -34,9 +39,12 @@ type Runs = Vec<u64>;
 struct Goal {
     name: String,
     runs: Runs,
+    /// Of a table, whether it is another reading of one of the paper's.
+    is_reading: bool,
 }
 
-/// Chooses within `budget` seconds. `costs` has an entry a run of the plan, none for one that is done.
+/// Chooses within `budget` seconds. `plan` has all runs of the suites, so that a claim needs all of its own; `costs` has an
+/// entry for each, none for one that is done, and an unknown cost for one that may not be chosen.
 pub fn choose(suites: &[Suite], plan: &Plan, costs: &[Option<Estimate>], budget: f64) -> Choice {
     let seconds: Vec<f64> = costs
         .iter()
@@ -87,6 +95,7 @@ pub fn choose(suites: &[Suite], plan: &Plan, costs: &[Option<Estimate>], budget:
             claims.push(Goal {
                 name: format!("{}/{}", suite.name, claim.id),
                 runs: collect(&speaks),
+                is_reading: false,
             });
         }
         for table in &suite.tables {
@@ -97,18 +106,13 @@ pub fn choose(suites: &[Suite], plan: &Plan, costs: &[Option<Estimate>], budget:
             tables.push(Goal {
                 name: format!("{}/{}", suite.name, table.id),
                 runs: collect(&fills),
+                is_reading: table.reading_of.is_some(),
             });
         }
     }
     let cost = |new: &[u64], paid: &[u64]| -> f64 {
         let mut sum = 0.0;
-        for (word, (new, paid)) in new.iter().zip(paid).enumerate() {
-            let mut bits = new & !paid;
-            while bits != 0 {
-                sum += seconds[64 * word + bits.trailing_zeros() as usize];
-                bits &= bits - 1;
-            }
-        }
+        each_new(new, paid, |run| sum += seconds[run]);
         sum
     };
     let nothing = vec![0; plan.runs.len().div_ceil(64)];
@@ -122,10 +126,13 @@ pub fn choose(suites: &[Suite], plan: &Plan, costs: &[Option<Estimate>], budget:
     let mut search = Search {
         claims: &claims,
         order: &order,
+        seconds: &seconds,
         cost: &cost,
         budget,
+        steps: 0,
         best: (Vec::new(), 0.0),
     };
+    search.cheapest_first(&nothing);
     search.go(0, &nothing, 0.0, &mut Vec::new());
     let (mut chosen, mut spent) = search.best;
     chosen.sort_unstable();
@@ -163,13 +170,15 @@ pub fn choose(suites: &[Suite], plan: &Plan, costs: &[Option<Estimate>], budget:
         let costs = waiting
             .iter()
             .enumerate()
-            .map(|(i, table)| (i, cost(&table.runs, &paid)));
-        let Some((i, more)) = costs.min_by(|a, b| a.1.total_cmp(&b.1)) else {
+            .map(|(i, table)| (i, cost(&table.runs, &paid)))
+            .filter(|(_, more)| spent + more <= budget);
+        let sooner = |a: &(usize, f64), b: &(usize, f64)| {
+            let reading = |i: usize| waiting[i].is_reading;
+            reading(a.0).cmp(&reading(b.0)).then(a.1.total_cmp(&b.1))
+        };
+        let Some((i, more)) = costs.min_by(sooner) else {
             break;
         };
-        if spent + more > budget {
-            break;
-        }
         spent += more;
         let table = waiting.remove(i);
         add(&mut paid, &table.runs);
@@ -188,38 +197,106 @@ pub fn choose(suites: &[Suite], plan: &Plan, costs: &[Option<Estimate>], budget:
 struct Search<'a> {
     claims: &'a [Goal],
     order: &'a [usize],
+    seconds: &'a [f64],
     cost: &'a dyn Fn(&[u64], &[u64]) -> f64,
     budget: f64,
+    steps: usize,
     best: (Vec<usize>, f64),
 }
 
 impl Search<'_> {
+    /// What to beat: always the claim that costs the least beside those that are paid for.
+    fn cheapest_first(&mut self, nothing: &Runs) {
+        let (mut paid, mut left) = (nothing.clone(), self.order.to_vec());
+        loop {
+            let costs = left
+                .iter()
+                .map(|&claim| (claim, (self.cost)(&self.claims[claim].runs, &paid)));
+            let Some((claim, more)) = costs.min_by(|a, b| a.1.total_cmp(&b.1)) else {
+                return;
+            };
+            if self.best.1 + more > self.budget {
+                return;
+            }
+            self.best.1 += more;
+            self.best.0.push(claim);
+            left.retain(|other| *other != claim);
+            paid = with(&paid, &self.claims[claim].runs);
+        }
+    }
+
     fn go(&mut self, at: usize, paid: &Runs, spent: f64, chosen: &mut Vec<usize>) {
+        self.steps += 1;
         let (best, cheapest) = (self.best.0.len(), self.best.1);
         if chosen.len() > best || (chosen.len() == best && spent < cheapest) {
             self.best = (chosen.clone(), spent);
         }
-        let left = self.order.len() - at;
-        let reach = chosen.len() + left;
-        // With all that are left there would be no more than now, or as many for no less.
-        if left == 0
-            || reach < self.best.0.len()
-            || (reach == self.best.0.len() && spent >= self.best.1)
-        {
+        if at == self.order.len() || self.steps > STEPS || !self.may_win(at, paid, spent, chosen) {
             return;
         }
         let claim = self.order[at];
         let runs = &self.claims[claim].runs;
         let more = (self.cost)(runs, paid);
         if spent + more <= self.budget {
-            let both = paid.iter().zip(runs).map(|(a, b)| a | b).collect();
             chosen.push(claim);
-            self.go(at + 1, &both, spent + more, chosen);
+            self.go(at + 1, &with(paid, runs), spent + more, chosen);
             chosen.pop();
         }
         // What costs nothing more is never left out.
         if more > 0.0 {
             self.go(at + 1, paid, spent, chosen);
+        }
+    }
+
+    /// Whether claims from `at` on may give more than the best, or as many for less. A run that several of them need is
+    /// counted in each with its share, so that any number of them costs no less than so many of the smallest sums.
+    fn may_win(&self, at: usize, paid: &Runs, spent: f64, chosen: &[usize]) -> bool {
+        let left: Vec<&Runs> = self.order[at..]
+            .iter()
+            .map(|&claim| &self.claims[claim].runs)
+            .collect();
+        let mut shared = vec![0_u32; self.seconds.len()];
+        for runs in &left {
+            each_new(runs, paid, |run| shared[run] += 1);
+        }
+        let mut shares: Vec<f64> = left
+            .iter()
+            .map(|runs| {
+                let mut sum = 0.0;
+                each_new(runs, paid, |run| {
+                    sum += self.seconds[run] / f64::from(shared[run]);
+                });
+                sum
+            })
+            .collect();
+        shares.sort_by(f64::total_cmp);
+        let (mut reach, mut least) = (chosen.len(), spent);
+        for share in shares {
+            // Sums in another order differ in their last digits.
+            if least + share > self.budget * (1.0 + 1e-9) {
+                break;
+            }
+            reach += 1;
+            if reach <= self.best.0.len() {
+                least += share;
+            }
+        }
+        reach > self.best.0.len()
+            || (reach == self.best.0.len() && least < self.best.1 * (1.0 - 1e-9))
+    }
+}
+
+fn with(paid: &[u64], runs: &[u64]) -> Runs {
+    paid.iter().zip(runs).map(|(a, b)| a | b).collect()
+}
+
+/// Every run of `runs` that is not in `paid`.
+fn each_new(runs: &[u64], paid: &[u64], mut visit: impl FnMut(usize)) {
+    for (word, (new, paid)) in runs.iter().zip(paid).enumerate() {
+        let mut bits = new & !paid;
+        while bits != 0 {
+            visit(64 * word + bits.trailing_zeros() as usize);
+            bits &= bits - 1;
         }
     }
 }
@@ -240,11 +317,14 @@ fn spoken_of<'a>(
         words_in(statement, &mut words);
         let mut without = BTreeSet::new();
         words_in(&statement["without"], &mut without);
+        // An extreme among nobody in particular is one among all.
+        let among_all = statement.get("is").is_some()
+            && statement["among"].as_array().is_none_or(Vec::is_empty);
         let named: Vec<&str> = table
             .rows
             .iter()
             .map(|row| row.method.as_str())
-            .filter(|name| words.contains(name) && !without.contains(name))
+            .filter(|name| words.contains(name) && !without.contains(name) && !among_all)
             .collect();
         let columns: Vec<&Column> = table
             .columns

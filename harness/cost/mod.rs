@@ -3,13 +3,15 @@
 mod budget;
 mod forecast;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Serialize;
 
 use crate::event::{Outcome, RunRecord};
 use crate::plan::{Plan, PlannedRun, RunId, RunSpec};
-use crate::suite::{Length, MethodEntry, Precision, Scale, Suite};
+use crate::suite::{
+    Data, Length, MethodEntry, Model, Precision, Scale, SizeUnit, Suite, Task, amount,
+};
 
 pub use budget::{Choice, choose};
 pub use forecast::Forecast;
@@ -52,7 +54,35 @@ pub struct Knowledge {
     /// Parameters of finished runs, in the same way.
     parameters: HashMap<RunId, u64>,
     /// What suites state, by their name and that of the task.
-    scales: BTreeMap<(String, String), Scale>,
+    scales: BTreeMap<(String, String), Stated>,
+}
+
+/// What a suite states of the size of a task.
+#[derive(Clone, Debug)]
+struct Stated {
+    scale: Scale,
+    /// Tokens of the portions whose sizes it states.
+    tokens: BTreeMap<String, f64>,
+}
+
+impl Stated {
+    fn of(task: &Task) -> Option<Stated> {
+        let scale = task.scale.clone()?;
+        let sizes = task.sizes.iter().flat_map(|sizes| {
+            let each = match sizes.unit {
+                SizeUnit::Tokens => 1.0,
+                SizeUnit::Examples => scale.tokens,
+            };
+            let portions = sizes.portions.iter();
+            portions.filter_map(move |(portion, size)| {
+                Some((portion.clone(), each * amount(size).ok()?.0))
+            })
+        });
+        Some(Stated {
+            tokens: sizes.collect(),
+            scale,
+        })
+    }
 }
 
 /// The identity that runs share which differ by their seed alone.
@@ -97,10 +127,10 @@ impl Knowledge {
         let mut knowledge = Knowledge::default();
         for suite in suites {
             for (name, task) in &suite.tasks {
-                if let Some(scale) = &task.scale {
+                if let Some(stated) = Stated::of(task) {
                     knowledge
                         .scales
-                        .insert((suite.name.clone(), name.clone()), scale.clone());
+                        .insert((suite.name.clone(), name.clone()), stated);
                 }
             }
         }
@@ -111,7 +141,7 @@ impl Knowledge {
     pub fn estimate(&self, run: &PlannedRun) -> Estimate {
         let like = seedless(&run.spec);
         let suites = run.cells.iter().map(|cell| &cell.suite);
-        let scale = suites
+        let stated = suites
             .filter_map(|suite| self.scales.get(&(suite.clone(), run.task.clone())))
             .next();
         let parameters = self.parameters.get(&like).map(|count| *count as f64);
@@ -119,12 +149,12 @@ impl Knowledge {
             // What is evaluated as it is leaves no weights.
             None => Some(0.0),
             Some(_) => parameters
-                .or(scale.map(|scale| scale.parameters))
+                .or(stated.map(|stated| stated.scale.parameters))
                 .map(|count| 4.0 * count),
         };
         let (seconds, basis) = match (
             self.measured.get(&like),
-            scale.and_then(|scale| worked_out(&run.spec, scale)),
+            stated.and_then(|stated| worked_out(run, stated)),
         ) {
             (Some(seconds), _) => (Some(*seconds), Basis::Measured),
             (None, Some(seconds)) => (Some(seconds), Basis::WorkedOut),
@@ -138,19 +168,89 @@ impl Knowledge {
     }
 }
 
-/// 2 operations per parameter and token for a forward and 4 for a backward pass; attention, measurements and the base
-/// update are left out.
-fn worked_out(spec: &RunSpec, scale: &Scale) -> Option<f64> {
-    let Some((examples, per_token, precision)) = passed(spec, scale.examples) else {
-        return Some(0.0);
-    };
+/// 2 operations per parameter and token for a forward and 4 for a backward pass, in training, at its evaluations and for
+/// the final measurements on portions whose sizes are stated, each once. Attention, the base update and what sharpness
+/// takes besides are left out.
+fn worked_out(run: &PlannedRun, stated: &Stated) -> Option<f64> {
+    let (spec, scale) = (&run.spec, &stated.scale);
     let computing = scale.computing.unwrap_or(scale.parameters);
-    let operations = examples? * scale.tokens * computing * per_token;
-    let speed = match precision {
-        Precision::Bfloat16 => BFLOAT16,
-        _ => FLOAT32,
+    let tokens = |portion: &String| stated.tokens.get(portion).copied().unwrap_or(0.0);
+    let measured: BTreeSet<&String> = run.measurements.iter().map(|wanted| &wanted.on).collect();
+    let mut evaluated: f64 = measured.into_iter().map(tokens).sum();
+    let (mut trained, mut speed) = (0.0, FLOAT32);
+    if let Some((examples, per_token, precision)) = passed(spec, scale.examples) {
+        let examples = examples?;
+        trained = examples * scale.tokens * per_token;
+        evaluated += evaluations(spec, examples, scale) * spec.select.as_ref().map_or(0.0, tokens);
+        if precision == Precision::Bfloat16 {
+            speed = BFLOAT16;
+        }
+    }
+    Some(computing * (trained + 2.0 * evaluated) / speed)
+}
+
+/// How often a run that trains on so many examples is evaluated on the way and at the end.
+fn evaluations(spec: &RunSpec, examples: f64, scale: &Scale) -> f64 {
+    let Some(training) = &spec.training else {
+        return 0.0;
     };
-    Some(operations / speed)
+    let batch = training.batch as f64;
+    let updates = match training.evaluate_every {
+        Some(Length::Steps(steps)) => Some(steps as f64),
+        Some(Length::Epochs(epochs)) => {
+            let per_epoch = scale.examples.map(|all| (all / batch).ceil());
+            per_epoch.map(|updates| epochs as f64 * updates)
+        }
+        None => None,
+    };
+    updates.map_or(1.0, |updates| (examples / batch / updates).ceil())
+}
+
+/// Bytes that a plan reads of the hub, as far as suites state it, and of how many repositories they state nothing. A model
+/// has four bytes a parameter; data of the same portions, as two suites may read them, are counted once.
+pub fn download(suites: &[Suite], plan: &Plan) -> (f64, usize) {
+    let mut known: BTreeMap<String, f64> = BTreeMap::new();
+    let mut unknown: BTreeSet<String> = BTreeSet::new();
+    let mut count = |repository: String, part: String, bytes: Option<f64>| match bytes {
+        Some(bytes) => {
+            let entry = known.entry(format!("{repository} {part}")).or_default();
+            *entry = entry.max(bytes);
+        }
+        None => drop(unknown.insert(repository)),
+    };
+    let tasks: BTreeSet<(&str, &str)> = plan
+        .runs
+        .iter()
+        .flat_map(|run| {
+            run.cells
+                .iter()
+                .map(|cell| (cell.suite.as_str(), run.task.as_str()))
+        })
+        .collect();
+    for suite in suites {
+        for (name, task) in &suite.tasks {
+            if !tasks.contains(&(suite.name.as_str(), name.as_str())) {
+                continue;
+            }
+            let scale = task.scale.as_ref();
+            if let Data::Hub(hub) = &task.data {
+                let portions = task.train.join(" ");
+                count(
+                    hub.hub.clone(),
+                    portions,
+                    scale.and_then(|scale| scale.download),
+                );
+            }
+            if let Some(Model::Hub(hub)) = suite.models.get(&task.model) {
+                count(
+                    hub.hub.clone(),
+                    String::new(),
+                    scale.map(|scale| 4.0 * scale.parameters),
+                );
+            }
+        }
+    }
+    (known.values().sum(), unknown.len())
 }
 
 /// What a run computes, to be compared with other runs of its task alone; not zero.

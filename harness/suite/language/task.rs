@@ -63,6 +63,10 @@ pub struct Scale {
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub examples: Option<f64>,
+    /// Bytes of the files of its data on the hub, as far as is known.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub download: Option<f64>,
 }
 
 /// How large the paper says portions are.
