@@ -39,7 +39,7 @@ pub struct NamedDevice {
 /// Looks at this machine.
 pub fn doctor() -> Doctor {
     let cuda_kernels = torch_ext::load_cuda();
-    let cuda = (0..tch::Cuda::device_count().max(0) as usize).map(Device::Cuda);
+    let cuda = (0..accelerators()).map(Device::Cuda);
     let devices = std::iter::once(Device::Cpu).chain(cuda);
     Doctor {
         harness: env!("CARGO_PKG_VERSION"),
@@ -80,6 +80,13 @@ pub fn environment(
     }
 }
 
+/// How many CUDA devices libtorch sees. It is asked after its CUDA half is loaded: one that was asked before sees none for
+/// as long as the process lives.
+pub fn accelerators() -> usize {
+    torch_ext::load_cuda();
+    tch::Cuda::device_count().max(0) as usize
+}
+
 /// The device that `text` names: `cpu`, `cuda` or `cuda:<index>`. Fails when it is not there.
 pub fn device(text: &str) -> Result<Device, String> {
     let index = match text.split_once(':').unwrap_or((text, "0")) {
@@ -93,8 +100,7 @@ pub fn device(text: &str) -> Result<Device, String> {
             ));
         }
     };
-    torch_ext::load_cuda();
-    let found = tch::Cuda::device_count().max(0) as usize;
+    let found = accelerators();
     if index < found {
         Ok(Device::Cuda(index))
     } else {

@@ -3,6 +3,7 @@
 //! All processes read the same data and take the same decisions; what they compute apart is summed. They differ in the
 //! rows of a micro-batch that they evaluate, in the draws of dropout, and in that the first alone tells and writes.
 
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -76,6 +77,19 @@ impl Share {
         Ok(sum.int64_value(&[]))
     }
 
+    /// What processes ask each other after an update: whether any wants to stop, and of the first one whether a
+    /// checkpoint is due, and after how many updates they ask again.
+    ///
+    /// # Errors
+    /// When a process is gone.
+    pub fn ask(&self, stop: bool, due: bool, next: u64) -> Result<(bool, bool, u64)> {
+        let own = |number: u64| if self.rank() == 0 { number as i64 } else { 0 };
+        let mut sum = Tensor::from_slice(&[i64::from(stop), own(due.into()), own(next)]);
+        self.sum(&mut sum)?;
+        let number = |i: i64| sum.int64_value(&[i]);
+        Ok((number(0) > 0, number(1) > 0, number(2) as u64))
+    }
+
     /// Whether any process says so.
     ///
     /// # Errors
@@ -94,24 +108,39 @@ impl Share {
         self.any(false).map(drop)
     }
 
-    /// This process's rows of a micro-batch. Where there are fewer examples than processes, some get the first one,
-    /// which then counts for nothing: everybody takes part in every pass.
-    pub fn part(&self, micro_batch: &Batch) -> Part {
-        let examples = micro_batch.examples();
+    /// This process's rows of a batch that is cut into `count` micro-batches: neighbours, as many as everybody has but
+    /// for one, in the pieces that lie in different micro-batches. Where there are fewer examples than processes, some
+    /// get the first one, which then counts for nothing: everybody takes part in every pass.
+    pub fn parts(&self, batch: &Batch, count: usize) -> Vec<Part> {
+        let examples = batch.examples();
         let bound = |rank: usize| rank * examples / self.size();
         let (start, end) = (bound(self.rank()), bound(self.rank() + 1));
         let counts = end > start;
         let (start, end) = if counts { (start, end) } else { (0, 1) };
-        let rows = Rows {
-            first: start as i64,
-            of: examples as i64,
-        };
-        Part {
-            batch: micro_batch.part(start, end),
-            rows: Some(rows),
-            counts,
-        }
+        let micro_batches = cut(examples, count).into_iter().enumerate();
+        micro_batches
+            .map(|(i, whole)| (i, start.max(whole.start)..end.min(whole.end), whole))
+            .filter(|(_, rows, _)| !rows.is_empty())
+            .map(|(micro_batch, rows, whole)| Part {
+                batch: batch.part(rows.start, rows.end),
+                rows: Some(Rows {
+                    micro_batch,
+                    first: (rows.start - whole.start) as i64,
+                    of: whole.len() as i64,
+                }),
+                counts,
+            })
+            .collect()
     }
+}
+
+/// The examples of a batch in `count` micro-batches whose sizes differ by one at most; fewer when there are fewer examples.
+pub fn cut(examples: usize, count: usize) -> Vec<Range<usize>> {
+    let count = count.clamp(1, examples.max(1));
+    let bound = |part: usize| part * examples / count;
+    (0..count)
+        .map(|part| bound(part)..bound(part + 1))
+        .collect()
 }
 
 /// What `srun` says to one of the processes that it starts.
@@ -150,7 +179,7 @@ impl SrunTask {
     ///
     /// # Errors
     /// When the job is not for as many processes as there are.
-    pub fn place(&self, job: &mut Job, accelerators: i64) -> Result<()> {
+    pub fn place(&self, job: &mut Job, accelerators: impl Fn() -> usize) -> Result<()> {
         let member = job
             .member
             .as_mut()
@@ -162,7 +191,7 @@ impl SrunTask {
             self.size
         );
         member.rank = self.rank;
-        if job.device == "cuda:0" && accelerators > 1 {
+        if job.device == "cuda:0" && accelerators() > 1 {
             job.device = format!("cuda:{}", self.local);
         }
         Ok(())

@@ -6,7 +6,7 @@ mod stop;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use optim::{Accumulated, Numbers, Optimizer, Options, Record};
@@ -16,9 +16,9 @@ use crate::machine;
 use crate::measure::{self, Scores};
 use crate::models::{Head, Network};
 use crate::ready::{network, task, weights_file};
-use crate::share::{Part, Share};
+use crate::share::{Part, Share, cut};
 use crate::tasks::{Batch, Task, ahead};
-use checkpoint::Checkpoints;
+use checkpoint::{Checkpoints, Found};
 use harness::event::{Event, Observation, Outcome};
 use harness::plan::{Job, RunSpec};
 use harness::seed::{SplitMix, derive};
@@ -34,6 +34,12 @@ pub use stop::{Signals, Stop};
 /// [`LOOKS`] of them. Looking waits for the device.
 const LOOK_EVERY: u64 = 10;
 const LOOKS: u64 = 500;
+
+/// Time between two times that the processes of a run ask each other whether one is to stop.
+const ASK: Duration = Duration::from_secs(1);
+
+/// The longest that a training says nothing of how far it is.
+const ALIVE: Duration = Duration::from_secs(60);
 
 /// Batches prepared before the device asks for them.
 const AHEAD: usize = 4;
@@ -171,14 +177,12 @@ fn fit(
     )?;
 
     let mut state = State::new(optimizer, task.device());
-    if let Some(checkpoints) = &mut checkpoints
-        && let Some(found) = checkpoints.latest(
-            |found| state.check(found, task.weights(), steps),
-            &mut |text| journal.note(text),
-        )
-    {
-        state.restore(&found, task.weights())?;
-        journal.resume(&found, steps);
+    if let Some(checkpoints) = &mut checkpoints {
+        let fits = |found: &Found| state.check(found, task.weights(), steps);
+        if let Some(found) = resumed(checkpoints, task.share.as_ref(), fits, journal)? {
+            state.restore(&found, task.weights())?;
+            journal.resume(&found, steps);
+        }
     }
     if let Some(share) = &task.share {
         state.optimizer.join(share.group())?;
@@ -204,17 +208,22 @@ fn fit(
 
     stop.listen();
     let mut pace = Pace::new();
+    let (mut ask_at, mut asked) = (done + 1, (done, Instant::now()));
+    let mut heard = Instant::now();
     for (step, examples) in (done + 1..=steps).zip(batches) {
         let examples = task.on_device(&examples?);
         pace.add(&examples);
-        let parts = cut(&examples, training.micro_batches as usize);
+        let count = training.micro_batches as usize;
         let parts: Vec<Part> = match &task.share {
-            None => parts.into_iter().map(Part::whole).collect(),
+            None => cut(examples.examples(), count)
+                .into_iter()
+                .map(|rows| Part::whole(examples.part(rows.start, rows.end)))
+                .collect(),
             Some(share) => {
                 // Every process has draws of its own, which no state has to be kept for.
                 let stream = format!("dropout of update {step} in process {}", share.rank());
                 tch::manual_seed(derive(&spec.id(), &stream) as i64);
-                parts.iter().map(|part| share.part(part)).collect()
+                share.parts(&examples, count)
             }
         };
         let update = Accumulated {
@@ -233,6 +242,7 @@ fn fit(
             state.see(distance);
         }
         if look {
+            heard = Instant::now();
             let numbers = done.read();
             let finite = state.losses.double_value(&[]).is_finite();
             let loss = Some(numbers.loss).filter(|loss| loss.is_finite());
@@ -256,6 +266,17 @@ fn fit(
                 done.radius.is_some(),
                 &mut |event| journal.tell(event),
             );
+        }
+        if heard.elapsed() >= ALIVE {
+            heard = Instant::now();
+            journal.say(Event::Progress {
+                step,
+                steps,
+                loss: None,
+                lr: done.lr,
+                examples_per_second: None,
+                tokens_per_second: None,
+            });
         }
         let evaluated = step == steps || evaluate_every.is_some_and(|every| step % every == 0);
         if let Some(portion) = &spec.select
@@ -285,13 +306,16 @@ fn fit(
         let due = |checkpoints: &Checkpoints| checkpoints.is_due(evaluated);
         let (stopped, due) = match &task.share {
             None => (stop.wanted(step), checkpoints.as_ref().is_some_and(due)),
-            // Asking the others costs a message: not at every update.
-            Some(share) if look || evaluated => {
+            // Asking the others costs a message: not at every update that takes no time.
+            Some(share) if step >= ask_at || evaluated => {
                 let due = checkpoints.as_ref().is_some_and(due);
-                (
-                    share.any(stop.wanted(step))?,
-                    share.of_first(due.into())? == 1,
-                )
+                let (before, then) = asked;
+                asked = (step, Instant::now());
+                let each = then.elapsed().as_secs_f64() / (step - before).max(1) as f64;
+                let next = (ASK.as_secs_f64() / each.max(1e-9)) as u64;
+                let (stopped, due, next) = share.ask(stop.wanted(step), due, next)?;
+                ask_at = step + next.clamp(1, look_every);
+                (stopped, due)
             }
             Some(_) => (false, false),
         };
@@ -348,6 +372,36 @@ fn fit(
         step: kept,
         distances: distances.is_some(),
     }))
+}
+
+/// The checkpoint to go on from: the latest, and of a group the one that is the first process's. All go on from it, or all
+/// begin anew: what they make of each other's updates would be of no run.
+fn resumed(
+    checkpoints: &mut Checkpoints,
+    share: Option<&Share>,
+    fits: impl Fn(&Found) -> Result<()>,
+    journal: &mut Journal<'_>,
+) -> Result<Option<Found>> {
+    let note = &mut |text| journal.note(text);
+    let Some(share) = share else {
+        return Ok(checkpoints.latest(fits, note));
+    };
+    let own = match share.rank() {
+        0 => checkpoints.latest(&fits, note),
+        _ => None,
+    };
+    let step = share.of_first(own.as_ref().map_or(0, |found| found.manifest.step as i64))?;
+    let found = match (share.rank(), step) {
+        (0, _) | (_, 0) => own,
+        (_, step) => checkpoints.at(step as u64, &fits, note),
+    };
+    if share.any(step > 0 && found.is_none())? {
+        note(format!(
+            "not every process can read the checkpoint at update {step}: all begin anew"
+        ));
+        return Ok(None);
+    }
+    Ok(found)
 }
 
 /// Writes a checkpoint of training as it is now.
@@ -521,16 +575,6 @@ fn steps(spec: &RunSpec, task: &Task) -> u64 {
 fn updates(length: suite::Length, per_epoch: u64) -> u64 {
     match length {
         Length::Steps(steps) => steps,
-        Length::Epochs(epochs) => epochs * per_epoch,
+        Length::Epochs(epochs) => epochs.saturating_mul(per_epoch),
     }
-}
-
-/// A batch in `count` parts whose sizes differ by one at most; fewer when there are fewer examples.
-fn cut(batch: &Batch, count: usize) -> Vec<Batch> {
-    let examples = batch.examples();
-    let count = count.clamp(1, examples.max(1));
-    let bound = |part: usize| part * examples / count;
-    (0..count)
-        .map(|part| batch.part(bound(part), bound(part + 1)))
-        .collect()
 }

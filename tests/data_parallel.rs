@@ -284,7 +284,7 @@ fn a_process_of_srun_takes_the_place_that_slurm_gives_it() {
 
     let sgd = json!({"method": "base"});
     let mut job = job("digits", sgd, Length::Steps(1), 2);
-    let error = task.place(&mut job, 0).expect_err("the job is for one");
+    let error = task.place(&mut job, || 0).expect_err("the job is for one");
     assert!(error.to_string().contains("`member` is missing"), "{error}");
     let meeting = Meeting::File("meeting".into());
     for (device, accelerators, expected) in [
@@ -299,7 +299,7 @@ fn a_process_of_srun_takes_the_place_that_slurm_gives_it() {
             size: 8,
             meeting: meeting.clone(),
         });
-        task.place(&mut job, accelerators).expect("a place");
+        task.place(&mut job, || accelerators).expect("a place");
         let member = job.member.as_ref().expect("as before");
         assert_eq!((member.rank, &member.meeting), (5, &meeting));
         assert_eq!(job.device, expected, "{device} of {accelerators}");
@@ -309,7 +309,7 @@ fn a_process_of_srun_takes_the_place_that_slurm_gives_it() {
         size: 4,
         meeting,
     });
-    let error = task.place(&mut job, 0).expect_err("they are eight");
+    let error = task.place(&mut job, || 0).expect_err("they are eight");
     assert!(error.to_string().contains("`member.size` is 4"), "{error}");
 }
 

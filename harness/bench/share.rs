@@ -136,6 +136,7 @@ pub fn measure(
         loss: weight,
         examples: weight,
         rows: Some(Rows {
+            micro_batch: 0,
             first,
             of: examples,
         }),

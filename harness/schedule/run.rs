@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::net::TcpListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -18,8 +19,9 @@ use crate::store::{Attempt, Work};
 
 /// Lines of the log that a failure shows.
 const LOG_END: usize = 12;
-/// How long a worker may take to write a checkpoint when the user wants to stop.
-const SAVING: Duration = Duration::from_secs(60);
+/// How long a worker may take to end its update and write a checkpoint when the user wants to stop: tens of gigabytes
+/// for the largest models, to a file system that many share.
+const SAVING: Duration = Duration::from_secs(300);
 
 /// What an attempt is given besides the run.
 pub(super) struct Given {
@@ -214,7 +216,57 @@ fn job(
         member: (slots.len() > 1).then(|| Member {
             rank,
             size: slots.len(),
-            meeting: Meeting::File(attempt.meeting()),
+            meeting: meeting(slots[0], attempt.meeting(), |name| std::env::var(name).ok()),
         }),
+    }
+}
+
+/// Where the processes of a run meet: at a file, which is for those of one machine, and where `srun` puts them on several
+/// nodes at a port of the first, on which we are.
+fn meeting(slot: &Slot, file: PathBuf, variable: impl Fn(&str) -> Option<String>) -> Meeting {
+    let nodes = variable("SLURM_JOB_NUM_NODES").and_then(|nodes| nodes.parse::<u32>().ok());
+    let host = variable("SLURMD_NODENAME").filter(|_| matches!(slot, Slot::Task { .. }));
+    let free = || {
+        Some(
+            TcpListener::bind(("0.0.0.0", 0))
+                .ok()?
+                .local_addr()
+                .ok()?
+                .port(),
+        )
+    };
+    match (host, nodes) {
+        (Some(host), Some(2..)) => match free() {
+            Some(port) => Meeting::Port { host, port },
+            None => Meeting::File(file),
+        },
+        _ => Meeting::File(file),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_on_several_nodes_meet_at_a_port_of_the_first() {
+        let at = |slot: &Slot, nodes: &str| {
+            let variable = |name: &str| match name {
+                "SLURM_JOB_NUM_NODES" => Some(nodes.to_string()),
+                "SLURMD_NODENAME" => Some("n7".to_string()),
+                _ => None,
+            };
+            meeting(slot, "meet".into(), variable)
+        };
+        let task = Slot::Task {
+            gpu: true,
+            threads: 1,
+        };
+        assert!(matches!(at(&task, "2"), Meeting::Port { host, port } if host == "n7" && port > 0));
+        assert_eq!(at(&task, "1"), Meeting::File("meet".into()));
+        assert_eq!(
+            at(&Slot::Cpu { threads: 1 }, "2"),
+            Meeting::File("meet".into())
+        );
     }
 }

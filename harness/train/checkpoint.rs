@@ -157,7 +157,33 @@ impl Checkpoints {
         None
     }
 
+    /// The one at update `step`, which the first process of a group goes on from; why not goes to `note`. On what it was
+    /// made is for that process to say.
+    pub(super) fn at(
+        &self,
+        step: u64,
+        fits: impl Fn(&Found) -> Result<()>,
+        note: &mut dyn FnMut(String),
+    ) -> Option<Found> {
+        let found = self.read_anywhere(step);
+        match found.and_then(|found| fits(&found).map(|()| found)) {
+            Ok(found) => Some(found),
+            Err(error) => {
+                note(format!(
+                    "the checkpoint at update {step} cannot be read: {error:#}"
+                ));
+                None
+            }
+        }
+    }
+
     fn read(&self, step: u64) -> Result<Found> {
+        let found = self.read_anywhere(step)?;
+        same_bits(&found.manifest.environment, &self.environment)?;
+        Ok(found)
+    }
+
+    fn read_anywhere(&self, step: u64) -> Result<Found> {
         let path = self.manifest(step);
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         let signed: Signed = serde_json::from_str(&text).context("its JSON file is damaged")?;
@@ -172,7 +198,6 @@ impl Checkpoints {
             manifest.step,
             manifest.run
         );
-        same_bits(&manifest.environment, &self.environment)?;
         manifest.check()?;
         let path = self.tensors(step);
         let found = crc(&mut File::open(&path).with_context(|| path.display().to_string())?)?;

@@ -202,6 +202,11 @@ impl<'a> Journal<'a> {
         (self.tell)(event);
     }
 
+    /// Tells what is of no use to those who go on from a checkpoint.
+    pub(super) fn say(&mut self, event: Event) {
+        (self.tell)(event);
+    }
+
     /// Tells what belongs to this attempt alone.
     pub(super) fn note(&mut self, text: String) {
         (self.tell)(Event::Note { text });

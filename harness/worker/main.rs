@@ -270,7 +270,7 @@ fn run(path: &Path, out: &Path, launch: Launch) -> Result<ExitCode> {
         let mut job: Job =
             serde_json::from_str(&text).with_context(|| path.display().to_string())?;
         if let Some(task) = &task {
-            task.place(&mut job, tch::Cuda::device_count())
+            task.place(&mut job, machine::accelerators)
                 .with_context(|| path.display().to_string())?;
         }
         rank = job.member.as_ref().map_or(0, |member| member.rank);

@@ -30,6 +30,11 @@ pub(crate) enum Slope {
     Beside(f64),
 }
 
+/// Whether a distance is no sum over examples, so that of a batch that is cut all logits have to be together.
+pub(crate) fn needs_all(knobs: &Divergence) -> bool {
+    knobs.distance == Distance::Mmd
+}
+
 /// The summand of one micro-batch in the distance of the whole batch.
 pub(crate) fn partial(
     knobs: &Divergence,
@@ -138,8 +143,8 @@ fn mmd(knobs: &Divergence, p: &Tensor, q: &Tensor, share: Share) -> Result<Tenso
     }
     if share != Share::WHOLE {
         return Err(Error::Task(
-            "`distance: mmd` compares every pair of examples, so the batch cannot be cut into \
-             micro-batches"
+            "`distance: mmd` compares every pair of examples, so the batch of a penalty cannot be cut \
+             into micro-batches or shared"
                 .to_owned(),
         ));
     }

@@ -1,8 +1,8 @@
 //! The methods of the comparison, as data.
 
 use crate::{
-    Asam, AsamMesa, AsamR3f, AsamTrpo, Error, FisherEstimator, FisherPasses, Fsam, Mesa, R3f, Sam,
-    TramFisher, TramTheta0, TramThetaPrev, TramX, Trpo, VitNoiseAt,
+    Asam, AsamMesa, AsamR3f, AsamTrpo, Distance, Error, FisherEstimator, FisherPasses, Fsam, Mesa,
+    R3f, Sam, TramFisher, TramTheta0, TramThetaPrev, TramX, Trpo, VitNoiseAt,
 };
 
 macro_rules! methods {
@@ -157,6 +157,21 @@ impl Method {
             Self::TramFisher(k) => k.noise.vit_noise_at,
             _ => VitNoiseAt::default(),
         }
+    }
+
+    /// Whether a batch may be cut into micro-batches, or shared by processes: not for a penalty that compares every pair of
+    /// its examples.
+    pub fn can_be_cut(&self) -> bool {
+        let divergence = match self {
+            Self::Trpo(k) => &k.divergence,
+            Self::R3f(k) => &k.divergence,
+            Self::Mesa(k) => &k.divergence,
+            Self::AsamTrpo(k) => &k.divergence,
+            Self::AsamR3f(k) => &k.divergence,
+            Self::AsamMesa(k) => &k.divergence,
+            _ => return true,
+        };
+        divergence.distance != Distance::Mmd
     }
 
     /// Passes of one update, as the paper's Tables 1 and 2 count them. TRAM-Fisher needs the three

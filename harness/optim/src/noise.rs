@@ -213,7 +213,7 @@ impl Noise<'_> {
         let mut draw_of = Draw {
             update: self.update,
             draw,
-            micro_batch: self.micro_batch,
+            micro_batch: self.rows.map_or(self.micro_batch, |rows| rows.micro_batch),
             example: self.example,
             call,
             noise_kind: knobs.noise_kind,

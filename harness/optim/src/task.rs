@@ -64,6 +64,8 @@ pub struct Share {
 /// Some neighbouring examples of a micro-batch. `loss` and `examples` of a [`Share`] are those of these rows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rows {
+    /// The micro-batch's number among those of one process that has them all, so that its noise is the same.
+    pub micro_batch: usize,
     /// The first one's number.
     pub first: i64,
     /// How many examples the micro-batch has in all.

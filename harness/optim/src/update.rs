@@ -148,6 +148,7 @@ impl Update<'_> {
     fn pass(&mut self, input: Input, region: Option<Region>) -> Result<Found, Error> {
         self.w.zero_grad()?;
         let mut found: Option<Found> = None;
+        let mut apart = region.filter(|region| self.is_apart(region)).map(Apart::of);
         for (micro_batch, share) in self.shares.clone().into_iter().enumerate() {
             let targets = match region {
                 Some(region) => self.target(region, micro_batch)?,
@@ -164,9 +165,13 @@ impl Update<'_> {
             };
             let (loss, logits) = self.forward(micro_batch, None, mode, true)?;
             let loss = times(loss, share.loss);
-            let measured = match region {
-                Some(region) => Some(distances(region, &targets, &logits, share)?),
-                None => None,
+            let measured = match (region, &mut apart) {
+                (Some(_), Some(apart)) => {
+                    apart.add(&targets, &logits, share);
+                    None
+                }
+                (Some(region), None) => Some(distances(region, &targets, &logits, share)?),
+                (None, _) => None,
             };
             let lambda = region.and_then(|region| region.lambda);
             let objective = match (&measured, lambda) {
@@ -202,11 +207,21 @@ impl Update<'_> {
         }
         self.w.note_reached();
         let mut found = found.expect("checked: at least one micro-batch");
+        found.distance = match apart {
+            Some(apart) => Some(apart.distance(self.group)?),
+            None => found.distance,
+        };
         if let Some(group) = self.group {
             group.sum(&mut self.w.grad)?;
             found.sum(group)?;
         }
         Ok(found)
+    }
+
+    /// Whether a distance, measured only, is one of all examples at once while these are not together.
+    fn is_apart(&self, region: &Region) -> bool {
+        let together = self.group.is_none() && self.shares == [Share::WHOLE];
+        region.lambda.is_none() && distance::needs_all(region.divergence) && !together
     }
 
     /// Target logits, one per draw.
@@ -415,6 +430,68 @@ fn pass<'a>(
         micro_batch,
         example,
     }
+}
+
+/// The logits of a batch that is cut, for a distance of all examples at once.
+struct Apart<'a> {
+    region: Region<'a>,
+    /// Those of the model and of each draw of the target, by micro-batch.
+    logits: Vec<Vec<Tensor>>,
+}
+
+impl<'a> Apart<'a> {
+    fn of(region: Region<'a>) -> Self {
+        Self {
+            region,
+            logits: Vec::new(),
+        }
+    }
+
+    /// Adds those of a micro-batch; none of one that counts for nothing.
+    fn add(&mut self, targets: &[Tensor], logits: &Tensor, share: Share) {
+        let counted = |x: &Tensor| match share.examples {
+            0.0 => x.detach().narrow(0, 0, 0),
+            _ => x.detach(),
+        };
+        let all = std::iter::once(logits).chain(targets);
+        self.logits.push(all.map(counted).collect());
+    }
+
+    /// The distance of the whole batch; of a group it is that of the first process, and nothing of the others, so that
+    /// the sum is right.
+    fn distance(self, group: Option<&Group>) -> Result<Tensor, Error> {
+        let whole = |i: usize| {
+            let parts: Vec<&Tensor> = self.logits.iter().map(|of| &of[i]).collect();
+            gathered(Tensor::cat(&parts, 0), group)
+        };
+        let count = self.logits.first().map_or(0, Vec::len);
+        let all = (0..count).map(whole).collect::<Result<Vec<_>, Error>>()?;
+        let value = distances(self.region, &all[1..], &all[0], Share::WHOLE)?.value;
+        Ok(match group {
+            Some(group) if group.rank() > 0 => value.zeros_like(),
+            _ => value,
+        })
+    }
+}
+
+/// Everybody's rows below one another, in the order of the processes.
+fn gathered(rows: Tensor, group: Option<&Group>) -> Result<Tensor, Error> {
+    let Some(group) = group else {
+        return Ok(rows);
+    };
+    let mut counts = vec![0.0; group.size()];
+    counts[group.rank()] = rows.size()[0] as f64;
+    let mut counts = Tensor::from_slice(&counts).to_device(rows.device());
+    group.sum(&mut counts)?;
+    let counts = counts.to_device(tch::Device::Cpu);
+    let count = |rank: usize| counts.double_value(&[rank as i64]) as i64;
+    let before: i64 = (0..group.rank()).map(count).sum();
+    let mut size = rows.size();
+    size[0] = (0..group.size()).map(count).sum();
+    let mut all = Tensor::zeros(&size, (rows.kind(), rows.device()));
+    all.narrow(0, before, rows.size()[0]).copy_(&rows);
+    group.sum(&mut all)?;
+    Ok(all)
 }
 
 /// D(target, logits), averaged over the draws of the target.

@@ -18,6 +18,7 @@ impl Sense<'_> {
         for (j, column) in table.columns.iter().enumerate() {
             self.column(&format!("{at}/columns/{j}"), &table.columns[..j], column);
         }
+        self.cuts(&at, table);
         if let Some(seeds) = &table.seeds {
             let seeds: Vec<_> = seeds.iter().map(u64::to_string).collect();
             self.distinct(&format!("{at}/seeds"), &seeds, "seed");
@@ -115,6 +116,35 @@ impl Sense<'_> {
                     self.problem(&at, message).help =
                         Some("they share those of the same method and column".into());
                 }
+            }
+        }
+    }
+
+    /// A method whose batch cannot be cut is on no task that cuts it.
+    fn cuts(&mut self, at: &str, table: &Table) {
+        let file = self.file;
+        let tasks = table.columns.iter().filter_map(|column| match column {
+            Column::Measured(measured) => file.tasks.get(&measured.task),
+            _ => None,
+        });
+        let cut = tasks.into_iter().find_map(|task| {
+            let training = file.training.get(&task.training)?;
+            match (training.micro_batches > 1, task.devices > 1) {
+                (true, _) => Some("micro_batches"),
+                (_, true) => Some("devices"),
+                _ => None,
+            }
+        });
+        let Some(cut) = cut else { return };
+        for (j, row) in table.rows.iter().enumerate() {
+            if let Some(MethodEntry::Trained(method)) = file.methods.get(&row.method)
+                && !method.can_be_cut()
+            {
+                let message = format!(
+                    "the penalty of `{}` compares every pair of examples (`distance: mmd`), and `{cut}` cuts its batch",
+                    row.method
+                );
+                self.problem(&format!("{at}/rows/{j}/method"), message);
             }
         }
     }

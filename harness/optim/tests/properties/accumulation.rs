@@ -35,6 +35,8 @@ pub fn methods() -> Vec<Method> {
         { "method": "tram_x", "distance": "l2", "reduction": "published" },
         { "method": "tram_x", "second_pass_input": "noised", "restore": "graded_only" },
         { "method": "tram_x", "noise_draws": 3 },
+        { "method": "tram_x", "distance": "mmd" },
+        { "method": "tram_theta_prev", "distance": "mmd", "distance_input": "probs", "reduction": "published" },
         { "method": "asam_r3f", "combo_noise": "resample", "target_grad": true },
         { "method": "fsam", "fisher_estimator": "per_example", "eta": 10.0 },
         { "method": "tram_fisher", "fisher_estimator": "per_example", "eta": 10.0 },
@@ -88,8 +90,8 @@ fn micro_batches_give_the_whole_batchs_update() {
 }
 
 #[test]
-fn mmd_says_why_it_cannot_be_cut() {
-    let mmd = serde_json::json!({ "method": "tram_x", "distance": "mmd" });
+fn a_penalty_of_mmd_says_why_it_cannot_be_cut() {
+    let mmd = serde_json::json!({ "method": "r3f", "distance": "mmd" });
     let net = Net::new(Kind::Float);
     let method = serde_json::from_value(mmd).expect("a method");
     let mut optimizer = net.optimizer(method, Options::default());
@@ -99,7 +101,7 @@ fn mmd_says_why_it_cannot_be_cut() {
         .expect_err("pairs across parts");
     assert_eq!(
         error.to_string(),
-        "`distance: mmd` compares every pair of examples, so the batch cannot be cut into micro-batches"
+        "`distance: mmd` compares every pair of examples, so the batch of a penalty cannot be cut into micro-batches or shared"
     );
     assert_eq!(largest_gap(&net.values(), &before), 0.0);
     assert!(

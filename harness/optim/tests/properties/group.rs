@@ -10,8 +10,9 @@ use torch_ext::{Group, Meet};
 use crate::accumulation::methods;
 use crate::net::{Batch, Net, largest_gap, same_bits};
 
-/// Every micro-batch's examples: where they start in the batch, how many they are, and how many each process takes.
-const CUT: [(i64, i64, [i64; 3]); 2] = [(0, 5, [2, 1, 2]), (5, 3, [1, 1, 1])];
+/// Every micro-batch's examples: where they start in the batch, how many they are, and how many each process takes. The
+/// first process has nothing to do with the last two, and the second with all three.
+const CUT: [(i64, i64, [i64; 3]); 3] = [(0, 4, [2, 1, 1]), (4, 1, [0, 1, 0]), (5, 3, [0, 1, 2])];
 
 fn options() -> Options {
     Options {
@@ -41,13 +42,23 @@ fn train(method: &Method, member: Option<Group>, values: f64) -> (Net, Vec<Numbe
         let batch = Batch::number(t);
         let parts: Vec<(i64, i64, Option<Rows>)> = CUT
             .iter()
-            .map(|(start, of, takes)| match rank {
+            .enumerate()
+            .map(|(i, (start, of, takes))| match rank {
                 None => (*start, *of, None),
                 Some(rank) => {
                     let first: i64 = takes[..rank].iter().sum();
-                    (start + first, takes[rank], Some(Rows { first, of: *of }))
+                    (
+                        start + first,
+                        takes[rank],
+                        Some(Rows {
+                            micro_batch: i,
+                            first,
+                            of: *of,
+                        }),
+                    )
                 }
             })
+            .filter(|(_, examples, _)| *examples > 0)
             .collect();
         let share = |&(_, len, rows): &(i64, i64, Option<Rows>)| Share {
             loss: len as f64 / 8.0,
