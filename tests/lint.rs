@@ -542,3 +542,16 @@ fn the_audit_of_the_shipped_suites_is_as_known() {
     });
     snapshot("lint.txt", &render(&lint(&suites.collect::<Vec<_>>())));
 }
+
+#[test]
+fn a_short_row_with_many_digits_is_found_twice_too() {
+    let rows = |second: &str| {
+        let rows = [("SGD", "87.97±0.12 92.85±0.31"), ("SAM", second)];
+        audit(&tables(&[table("one", "ab", "    spread: sd\n", &rows)]))
+    };
+    assert_eq!(rows("87.97±0.12 92.85±0.30"), []);
+    assert_eq!(
+        kinds(&rows("87.97±0.12 92.85±0.31")),
+        [(Doubt, Rule::SameRow)]
+    );
+}

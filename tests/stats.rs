@@ -184,3 +184,41 @@ fn holm_agrees_with_statsmodels() {
         }
     }
 }
+
+#[test]
+fn numbers_of_any_size_have_the_statistics_of_their_shape() {
+    let (x, y) = ([1.0, 2.0, 4.0], [1.5, 1.7, 3.0, 9.0]);
+    let of = |values: &[f64], unit: f64| {
+        let scaled: Vec<f64> = values.iter().map(|value| value * unit).collect();
+        Estimate::of(&scaled).unwrap()
+    };
+    let plain = welch(&of(&x, 1.0), &of(&y, 1.0)).unwrap();
+    // Powers of two change no digit.
+    for unit in [2f64.powi(600), 2f64.powi(-600), 2f64.powi(1000)] {
+        let scaled = welch(&of(&x, unit), &of(&y, unit)).unwrap();
+        assert_eq!((scaled.p(), scaled.df), (plain.p(), plain.df), "{unit}");
+        assert_eq!(of(&y, unit).sd.unwrap(), of(&y, 1.0).sd.unwrap() * unit);
+        let pair = |unit: f64| {
+            let scaled = |values: &[f64]| values.iter().map(|v| v * unit).collect::<Vec<f64>>();
+            pearson(&scaled(&x), &scaled(&y[1..])).unwrap()
+        };
+        assert_eq!(pair(unit), pair(1.0), "{unit}");
+        let line = regression(&[unit, 2.0 * unit], &[1.0, 3.0]).unwrap();
+        assert_eq!((line.slope * unit, line.intercept), (2.0, -1.0));
+    }
+    assert_eq!(Estimate::of(&[1.7e308, 1.7e308]).unwrap().mean, 1.7e308);
+    assert_eq!(
+        Estimate::of(&[1.7e308, -1.7e308]),
+        None,
+        "no double is that far"
+    );
+}
+
+#[test]
+fn equal_values_do_not_vary_whatever_rounding_makes_of_their_mean() {
+    let same = [0.1; 3];
+    assert_eq!(Estimate::of(&same).unwrap().sd, Some(0.0));
+    assert_eq!(pearson(&same, &[0.7; 3]), None);
+    assert_eq!(pearson(&[84.9; 11], &[23.1; 11]), None);
+    assert_eq!(regression(&same, &[1.0, 2.0, 3.0]), None);
+}

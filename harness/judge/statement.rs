@@ -12,7 +12,7 @@ use crate::suite::{
 };
 
 use super::claim::all_of;
-use super::numbers::Losses;
+use super::numbers::{Losses, Value};
 use super::pair::{EQUAL, Pair, gain, mean, name};
 use super::verdict::p_text;
 use super::{Finding, Numbers, Ruling, Side};
@@ -85,7 +85,7 @@ fn best_of<'a>(
         .map(|(_, method)| method)
 }
 
-/// A method is the best or the worst: no other is better, or worse; in every column, or in some.
+/// A method, or one of several, is the best or the worst: no other is better, or worse; in every column, or in some.
 pub(super) fn extreme(numbers: &Numbers, extreme: &Extreme) -> Finding {
     let rows = numbers
         .table(&extreme.table)
@@ -98,14 +98,25 @@ pub(super) fn extreme(numbers: &Numbers, extreme: &Extreme) -> Finding {
         let Some(better) = numbers.better(&extreme.table, column) else {
             return Finding::undecided(format!("column {column} has no better direction"));
         };
-        let Some(value) = numbers.value(&extreme.table, &extreme.method, column) else {
-            return Finding::undecided(format!("{column}: no number for {}", extreme.method));
-        };
         let sign = if extreme.is == End::Best { 1.0 } else { -1.0 };
-        let mut losses = Losses::of(&extreme.method, [&value]);
+        let mut losses = Losses::default();
+        let mut own: Option<(&String, Value)> = None;
+        for method in std::iter::once(&extreme.method).chain(&extreme.or) {
+            let Some(value) = numbers.value(&extreme.table, method, column) else {
+                return Finding::undecided(format!("{column}: no number for {method}"));
+            };
+            losses.add(method, [&value]);
+            let ahead = |of: &(&String, Value)| sign * gain(value.mean - of.1.mean, better) > 0.0;
+            if own.as_ref().is_none_or(ahead) {
+                own = Some((method, value));
+            }
+        }
+        let (method, value) = own.expect("there is one method at least");
         let mut beaten: Option<(f64, &String, f64)> = None;
         let mut missing = Vec::new();
-        for other in others.iter().filter(|other| ***other != extreme.method) {
+        let is_other =
+            |other: &&&String| **other != &extreme.method && !extreme.or.contains(**other);
+        for other in others.iter().filter(is_other) {
             match numbers.value(&extreme.table, other, column) {
                 None => missing.push(other.as_str()),
                 Some(found) => {
@@ -118,7 +129,7 @@ pub(super) fn extreme(numbers: &Numbers, extreme: &Extreme) -> Finding {
             }
         }
         let decimals = value.decimals;
-        let own = format!("{column}: {} {:.decimals$}", extreme.method, value.mean);
+        let own = format!("{column}: {method} {:.decimals$}", value.mean);
         let finding = match beaten {
             Some((by, other, mean)) if by > EQUAL => {
                 let word = if extreme.is == End::Best {

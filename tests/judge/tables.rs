@@ -208,3 +208,114 @@ fn a_correlation_that_is_not_significant_decides_no_claim_of_significance() {
     assert_eq!(on_paper(&suite, &claim(0.001)).ruling, Ruling::Holds);
     assert_eq!(on_paper(&suite, &claim(0.0001)).ruling, Ruling::Undecided);
 }
+
+/// The same records, with seed 2 of a method diverged.
+fn without_a_seed(
+    suite: &Suite,
+    mut records: BTreeMap<RunId, RunRecord>,
+    method: &str,
+) -> BTreeMap<RunId, RunRecord> {
+    let record = records
+        .get_mut(&run_spec(suite, "a", method, 2).id())
+        .unwrap();
+    record.outcome = Outcome::Diverged { step: 7 };
+    record.observations.clear();
+    records
+}
+
+#[test]
+fn a_seed_that_diverged_counts_against_its_method_alone_and_is_named() {
+    let suite = read(&five("", "", ""));
+    let methods = ["M1", "M2", "M3", "M4", "M5"];
+    let all = || records(&suite, &methods, |m, _, seed| 10.0 * m as f64 + seed as f64);
+    let ours = |records: BTreeMap<RunId, RunRecord>, claim: &str| {
+        judged(&suite, &Cells::collect(&suite, &records), claim).1
+    };
+    let order = |better: &str, than: &str| {
+        format!(
+            r#"{{"order": {{"table": "t", "columns": ["x"], "better": ["{better}"], "than": ["{than}"]}}}}"#
+        )
+    };
+    let best = r#"{"extreme": {"table": "t", "columns": ["x"], "method": "M5", "is": "best"}}"#;
+    let gap = r#"{"gap": {"table": "t", "columns": ["x"], "method": "M5", "from": "M4", "at_least": 0.0}}"#;
+    let bound =
+        r#"{"bound": {"table": "t", "columns": ["x"], "methods": ["M5"], "at_least": 0.0}}"#;
+    let correlates = r#"{"correlates": {"table": "t", "x": "x", "y": ["y"], "at_least": 0.5}}"#;
+    for claim in [&order("M5", "M4"), best, gap, bound, correlates] {
+        assert_eq!(ours(all(), claim).ruling, Ruling::Holds, "{claim}");
+        let lost = ours(without_a_seed(&suite, all(), "M5"), claim);
+        assert_eq!(lost.ruling, Ruling::Undecided, "{claim}");
+        assert!(
+            lost.evidence[0].ends_with("; M5: 1 of 2 seeds: 1 diverged at step 7"),
+            "{:?}",
+            lost.evidence
+        );
+    }
+    // What the seeds that are left say against the method stands.
+    let refuted = ours(without_a_seed(&suite, all(), "M4"), &order("M4", "M5"));
+    assert_eq!(refuted.ruling, Ruling::Refuted);
+    let spared = ours(without_a_seed(&suite, all(), "M4"), &order("M5", "M4"));
+    assert_eq!(spared.ruling, Ruling::Holds);
+    assert!(spared.evidence[0].contains("M4: 1 of 2 seeds"));
+    // Of the winner's survivors nothing is known.
+    let unknown = ours(without_a_seed(&suite, all(), "M5"), &order("M4", "M5"));
+    assert_eq!(unknown.ruling, Ruling::Undecided);
+}
+
+#[test]
+fn a_number_of_one_seed_says_so_in_claims_and_reproduces_no_correlation() {
+    let text = five(
+        "",
+        "",
+        "derived_tables:
+- {id: d, title: D, place: P, from: t, correlation_with: x, rows: [{title: y, columns: [y], reported: '1.0'}]}
+",
+    )
+    .replace("seeds: [1, 2]", "seeds: [1]");
+    let suite = read(&text);
+    let methods = ["M1", "M2", "M3", "M4", "M5"];
+    let cells = Cells::collect(&suite, &records(&suite, &methods, |m, _, _| m as f64));
+    let claim =
+        r#"{"bound": {"table": "t", "columns": ["x"], "methods": ["M1"], "at_least": 0.0}}"#;
+    let (_, ours) = judged(&suite, &cells, claim);
+    assert_eq!(ours.evidence, ["x: M1 1.00; M1: one seed"]);
+    let table = &suite.derived_tables[0];
+    let weighed = derived_value(&suite, &cells, table, &table.rows[0], &Rule::default())
+        .weighed
+        .unwrap();
+    assert_eq!(weighed.verdict, Verdict::Inconclusive);
+    assert!(
+        weighed.reason.ends_with("; M1, M2, M3, M4, M5: one seed"),
+        "{}",
+        weighed.reason
+    );
+}
+
+#[test]
+fn one_of_several_methods_may_be_the_best_in_each_column() {
+    let suite = read(&five("", "", ""));
+    let claim = |more: &str| {
+        format!(
+            r#"{{"extreme": {{"table": "t", "columns": ["x", "y"], "method": "M1", {more} "is": "best"}}}}"#
+        )
+    };
+    let cells = Cells::collect(&suite, &BTreeMap::new());
+    let paper = |more: &str| judged(&suite, &cells, &claim(more)).0;
+    assert_eq!(paper("").ruling, Ruling::Refuted);
+    let found = paper(r#""or": ["M5"],"#);
+    assert_eq!(found.ruling, Ruling::Holds);
+    assert_eq!(found.evidence[0], "x: M5 5.0, next M4 4.0");
+}
+
+#[test]
+fn our_numbers_are_equal_only_where_they_are_the_same() {
+    let suite = read(&five("", "", ""));
+    let methods = ["M1", "M2", "M3", "M4", "M5"];
+    let cells = Cells::collect(
+        &suite,
+        &records(&suite, &methods, |m, _, _| m as f64 * 1e-11),
+    );
+    let claim = r#"{"order": {"table": "t", "columns": ["x"], "better": ["M2"], "than": ["M1"]}}"#;
+    let (_, ours) = judged(&suite, &cells, claim);
+    assert_eq!(ours.ruling, Ruling::Holds, "{:?}", ours.evidence);
+}

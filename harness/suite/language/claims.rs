@@ -123,6 +123,9 @@ pub struct Extreme {
     pub columns: Vec<String>,
     /// The method.
     pub method: String,
+    /// Methods any of which may be it in its place, in each column another.
+    #[serde(default)]
+    pub or: Vec<String>,
     /// Best or worst.
     pub is: End,
     /// Among these methods; all rows of the table when left out.

@@ -93,7 +93,11 @@ impl Sense<'_> {
                 "extreme",
                 &s.table,
                 vec![("columns", s.columns.clone())],
-                vec![("method", one(&s.method)), ("among", s.among.clone())],
+                vec![
+                    ("method", one(&s.method)),
+                    ("or", s.or.clone()),
+                    ("among", s.among.clone()),
+                ],
             ),
             Statement::NotDifferent(s) => (
                 "not_different",
