@@ -119,6 +119,7 @@ fn records(suite: &Suite) -> BTreeMap<RunId, RunRecord> {
             cpu_capability: "AVX2".into(),
             mkl_cbwr: None,
             parameters: 1000,
+            ..Environment::default()
         };
         let record = RunRecord {
             outcome,
