@@ -96,3 +96,19 @@ fn a_table_is_sorted_by_our_numbers_and_a_cell_without_one_has_nothing_to_sort_b
         "the paper's number of ASAM"
     );
 }
+
+#[test]
+fn a_figure_says_what_it_leaves_out() {
+    let report = report();
+    let svg = |file: &str| {
+        let mut figures = report.figures.iter();
+        let figure = figures.find(|figure| figure.file == file).unwrap();
+        // plotters puts each text on a line of its own.
+        figure.svg.clone().unwrap().replace('\n', "")
+    };
+    let gone = "(1 diverged at step 12, 2 not run)";
+    assert!(svg("scatter").contains(gone), "{}", svg("scatter"));
+    assert!(svg("curves").contains("Bands: ±1 standard deviation over seeds."));
+    assert!(svg("curves").contains("Not every seed to the end"));
+    assert!(svg("digits-differences").contains("diverged"));
+}
