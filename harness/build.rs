@@ -22,6 +22,26 @@ fn main() {
         }
     }
     println!("cargo:rustc-env=HARNESS_REVISION={}", revision());
+    println!("cargo:rustc-env=HARNESS_RUSTC={}", compiler());
+    println!(
+        "cargo:rustc-env=HARNESS_TCH={}",
+        locked("tch").unwrap_or_default()
+    );
+}
+
+/// What the compiler says of itself.
+fn compiler() -> String {
+    let name = std::env::var_os("RUSTC").unwrap_or("rustc".into());
+    let output = Command::new(name).arg("--version").output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_string());
+    text.unwrap_or_default()
+}
+
+/// The version of a crate in the lock file.
+fn locked(name: &str) -> Option<String> {
+    let lock = fs::read_to_string("Cargo.lock").ok()?;
+    let (_, entry) = lock.split_once(&format!("name = \"{name}\"\nversion = \""))?;
+    Some(entry.split_once('"')?.0.to_string())
 }
 
 /// The first 16 hexadecimal digits of the SHA-256 over the paths and contents of all sources and the lock file.

@@ -3,7 +3,7 @@
 //! A worker writes one [`Event`] per line, as JSON, to its standard output. The terminal, the store and the
 //! report only ever consume these.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -170,6 +170,39 @@ pub struct Environment {
     pub mkl_cbwr: Option<String>,
     /// Number of trainable parameters.
     pub parameters: u64,
+    /// The CUDA runtime that libtorch loaded, `12.8`; none for a run on a processor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cuda: Option<String>,
+    /// The cuDNN that it loaded, `9.10.2`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cudnn: Option<String>,
+    /// What else there was.
+    #[serde(default)]
+    pub beside: Beside,
+    /// The files of the Hugging Face Hub that the run reads, `owner/name/file`, by what they hash to: SHA-256, or the
+    /// shorter one of Git for small files. Verified when they were fetched.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, String>,
+}
+
+/// What a run found on its machine and in its build that moves no digit; empty or 0 where nobody looked.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Beside {
+    /// Version of the crate that binds libtorch.
+    pub tch: String,
+    /// The compiler that built the worker, `rustc 1.95.0 (...)`.
+    pub rustc: String,
+    /// Kernel and distribution, `Linux 6.1.0, Debian GNU/Linux 12 (bookworm)`.
+    pub system: String,
+    /// NVIDIA's driver; none where there is none.
+    pub driver: Option<String>,
+    /// The processor's own name, also beside an accelerator.
+    pub processor: String,
+    /// Logical processors.
+    pub cores: usize,
+    /// Main memory in bytes.
+    pub memory: u64,
 }
 
 fn one() -> usize {

@@ -30,3 +30,7 @@ pub mod time;
 pub const BUILD: &str = env!("HARNESS_BUILD");
 /// Git revision of those sources, with `-dirty` when they differed from it; empty outside a checkout.
 pub const REVISION: &str = env!("HARNESS_REVISION");
+/// The compiler that built this, `rustc 1.95.0 (...)`; empty where it does not say.
+pub const RUSTC: &str = env!("HARNESS_RUSTC");
+/// Version of the crate that binds libtorch.
+pub const TCH: &str = env!("HARNESS_TCH");

@@ -1,10 +1,12 @@
 //! What a worker runs on.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use tch::Device;
 
-use harness::event::Environment;
-use harness::{BUILD, REVISION};
+use harness::event::{Beside, Environment};
+use harness::{BUILD, REVISION, RUSTC, TCH};
 
 /// What `harness-worker doctor` tells.
 #[derive(Clone, Debug, Serialize)]
@@ -58,13 +60,16 @@ pub fn doctor() -> Doctor {
     }
 }
 
-/// The environment of a run on `device` by so many `processes`, with a network of so many `parameters`.
+/// The environment of a run on `device` by so many `processes`, with a network of so many `parameters`, that reads
+/// `files` of the hub.
 pub fn environment(
     device: Device,
     threads: usize,
     processes: usize,
     parameters: u64,
+    files: BTreeMap<String, String>,
 ) -> Environment {
+    let on_cuda = device.is_cuda();
     Environment {
         harness: env!("CARGO_PKG_VERSION").into(),
         build: BUILD.into(),
@@ -77,6 +82,10 @@ pub fn environment(
         cpu_capability: torch_ext::cpu_capability(),
         mkl_cbwr: std::env::var("MKL_CBWR").ok(),
         parameters,
+        cuda: torch_ext::cuda_runtime().filter(|_| on_cuda),
+        cudnn: torch_ext::cudnn().filter(|_| on_cuda),
+        beside: beside(),
+        files,
     }
 }
 
@@ -85,6 +94,53 @@ pub fn environment(
 pub fn accelerators() -> usize {
     torch_ext::load_cuda();
     tch::Cuda::device_count().max(0) as usize
+}
+
+fn beside() -> Beside {
+    Beside {
+        tch: TCH.into(),
+        rustc: RUSTC.into(),
+        system: system(),
+        driver: driver(),
+        processor: processor().unwrap_or_default(),
+        cores: std::thread::available_parallelism().map_or(0, usize::from),
+        memory: memory().unwrap_or_default(),
+    }
+}
+
+/// Kernel and distribution.
+fn system() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let release = read("/etc/os-release");
+    let name = release
+        .lines()
+        .find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    let words = [
+        format!("Linux {}", kernel.trim()),
+        name.unwrap_or_default().trim_matches('"').to_string(),
+    ];
+    let words: Vec<String> = words.into_iter().filter(|word| !word.is_empty()).collect();
+    words.join(", ")
+}
+
+/// The version of NVIDIA's kernel module: the first word of its line that is one.
+fn driver() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/driver/nvidia/version").ok()?;
+    let is_version =
+        |word: &&str| word.contains('.') && word.chars().all(|c| c.is_ascii_digit() || c == '.');
+    let mut words = text.lines().next()?.split_whitespace();
+    words.find(is_version).map(str::to_string)
+}
+
+/// Main memory in bytes.
+fn memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(1024 * kibibytes)
 }
 
 /// The device that `text` names: `cpu`, `cuda` or `cuda:<index>`. Fails when it is not there.

@@ -1,5 +1,6 @@
 //! What a job names, made ready: the network that a run starts from, and the data it reads.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -7,6 +8,7 @@ use tch::Device;
 
 use crate::models::{Activations, Head, Network};
 use crate::tasks::cache::{Cache, Progress};
+use crate::tasks::portion::{Portion, hash_of_file};
 use crate::tasks::{Source, Task, open};
 use harness::content::sha256_of_folder;
 use harness::event::Event;
@@ -135,6 +137,53 @@ fn prepare(progress: Progress, tell: &mut dyn FnMut(Event)) {
         },
         Progress::Note(text) => Event::Note { text: text.into() },
     });
+}
+
+/// The files of the hub that the run reads, by the hash under which the cache keeps them; what cannot be found fails
+/// elsewhere.
+pub(crate) fn files(job: &Job) -> BTreeMap<String, String> {
+    let spec = &job.spec;
+    let mut found = BTreeMap::new();
+    let mut add = |data: &DataSpec, names: &dyn Fn(&Path) -> Vec<PathBuf>| {
+        let (DataSpec::Hub(hub), Some(folder)) = (data, job.folders.get(&data.key())) else {
+            return;
+        };
+        for path in names(folder) {
+            let name = path.strip_prefix(folder).unwrap_or(&path);
+            if let Some(hash) = hash_of_file(&path) {
+                found.insert(format!("{}/{}", hub.hub, name.display()), hash);
+            }
+        }
+    };
+    let all = |folder: &Path| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect()
+    };
+    let mut model = &spec.model;
+    while let ModelSpec::Stage(stage) = model {
+        model = &stage.model;
+    }
+    if let ModelSpec::Hub(hub) = model {
+        add(&DataSpec::Hub(hub.clone()), &all);
+    }
+    if let Some(tokenizer) = spec.tokenizer_source() {
+        add(&tokenizer, &all);
+    }
+    let measured = job.measurements.iter();
+    let measured = measured.filter(|wanted| !wanted.measure.is_of_training());
+    let measured = measured.map(|wanted| &wanted.on);
+    let portions: Vec<&String> = spec
+        .train
+        .iter()
+        .chain(&spec.select)
+        .chain(measured)
+        .collect();
+    add(&spec.data, &|folder| {
+        let portions = portions.iter();
+        let found = portions.filter_map(|name| Portion::find(folder, name).ok());
+        found.flat_map(|portion| portion.paths()).collect()
+    });
+    found
 }
 
 fn folder(job: &Job, sha256: &str) -> Result<PathBuf> {

@@ -15,7 +15,7 @@ use tch::Tensor;
 use crate::machine;
 use crate::measure::{self, Scores};
 use crate::models::{Head, Network};
-use crate::ready::{network, task, weights_file};
+use crate::ready::{files, network, task, weights_file};
 use crate::share::{Part, Share, cut};
 use crate::tasks::{Batch, Task, ahead};
 use checkpoint::{Checkpoints, Found};
@@ -81,6 +81,7 @@ pub fn train(
         job.threads,
         job.member.as_ref().map_or(1, |member| member.size),
         network.weights().count(),
+        files(job),
     );
     tell(Event::Started(environment.clone()));
     let mut task = task(job, network, device, tell)?;

@@ -6,6 +6,7 @@ mod as_printed;
 mod card;
 mod command;
 mod hostile;
+mod origins;
 mod paper;
 
 use std::collections::BTreeMap;
@@ -119,6 +120,7 @@ fn records(suite: &Suite) -> BTreeMap<RunId, RunRecord> {
             cpu_capability: "AVX2".into(),
             mkl_cbwr: None,
             parameters: 1000,
+            ..Environment::default()
         };
         let record = RunRecord {
             outcome,
@@ -246,9 +248,9 @@ fn the_csv_has_every_cell_in_full_precision() {
 /// Everything that stands between `<` and a blank or `>` on the page, its figures and its script.
 const TAGS: &[&str] = &[
     "DOCTYPE", "html", "head", "meta", "title", "style", "body", "main", "h1", "h2", "p", "ul",
-    "li", "span", "div", "table", "thead", "tbody", "tr", "th", "td", "strong", "em", "b", "small",
-    "details", "summary", "section", "figure", "pre", "script", "svg", "rect", "circle", "line",
-    "polygon", "polyline", "text",
+    "li", "span", "div", "br", "code", "table", "thead", "tbody", "tr", "th", "td", "strong", "em",
+    "b", "small", "details", "summary", "section", "figure", "pre", "script", "svg", "rect",
+    "circle", "line", "polygon", "polyline", "text",
 ];
 
 #[test]

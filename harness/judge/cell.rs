@@ -26,6 +26,8 @@ pub struct Cell {
     pub over_columns: Option<f64>,
     /// Whether nothing in it depends on a seed, so that one value is all there is.
     pub seedless: bool,
+    /// Of a correlation, which no seed has a value of: the seeds that it is over, with their runs.
+    pub over: BTreeMap<u64, BTreeSet<RunId>>,
 }
 
 /// What a number is over seeds.
@@ -62,6 +64,17 @@ pub struct Absent {
     pub outcome: Option<Outcome>,
 }
 
+impl Absent {
+    /// Why it has no value: `diverged at step 40`, `not run`.
+    pub fn ending(&self) -> String {
+        match &self.outcome {
+            None => "not run".to_string(),
+            Some(Outcome::Completed) => "completed without this measurement".to_string(),
+            Some(outcome) => outcome.to_string(),
+        }
+    }
+}
+
 impl Cell {
     /// Seeds whose run diverged.
     pub fn diverged(&self) -> usize {
@@ -81,12 +94,7 @@ impl Cell {
     pub fn missing(&self) -> Option<String> {
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         for absent in &self.without {
-            let ending = match &absent.outcome {
-                None => "not run".to_string(),
-                Some(Outcome::Completed) => "completed without this measurement".to_string(),
-                Some(outcome) => outcome.to_string(),
-            };
-            *counts.entry(ending).or_default() += 1;
+            *counts.entry(absent.ending()).or_default() += 1;
         }
         let words: Vec<String> = counts
             .into_iter()
@@ -326,6 +334,10 @@ fn correlation_cell(column: &CorrelationColumn, done: &HashMap<&str, Cell>) -> O
             .map(|other| Some(pearson(&values(of), &values(other))?.r))
             .collect(),
     };
+    cell.over = seeds
+        .iter()
+        .map(|&seed| (seed, runs_of(&sources, seed)))
+        .collect();
     if let Some(correlations) = correlations {
         let mean = correlations.iter().sum::<f64>() / correlations.len() as f64;
         cell.estimate = Some(Estimate {

@@ -1,16 +1,16 @@
 //! The reproducibility card: every setting beside where the paper states it, and what each method computes.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
+mod data;
+mod defaults;
+mod facts;
 
-use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt::Write;
 
 use super::{Provenance, Report, Sides, html, markdown};
 use crate::event::RunRecord;
 use crate::plan::{Plan, RunId};
-use crate::suite::{
-    Column, MethodEntry, Setting, SizeUnit, Source, Statement, Suite, TRAINING, Task,
-};
+use crate::suite::{MethodEntry, Setting, Source, Statement, Suite};
 
 /// What a reader needs to do a suite's experiments again.
 #[derive(Clone, Debug)]
@@ -19,12 +19,17 @@ pub struct Card {
     pub facts: Vec<[String; 3]>,
     /// The trained methods in the order of the suite: Tables 1 and 2 of the paper, from the code.
     pub methods: Vec<MethodFacts>,
+    /// Data sets, models and tokenizers: what for, where from, revision or hash, and the files that runs read.
+    pub sources: Vec<[String; 4]>,
     /// The portions of the data: task, portion, what for, the paper's size, and the counted one.
     pub splits: Vec<[String; 5]>,
+    /// The tables: what is measured, on how much, of which model, over which seeds of the paper, with which spread, and
+    /// over which of ours.
+    pub evaluation: Vec<[String; 7]>,
     /// The values that the suite's file sets, in its order.
     pub settings: Vec<Setting>,
-    /// The knobs that it leaves at their default: section, entry, key and value.
-    pub defaults: Vec<[String; 4]>,
+    /// The knobs that it leaves at their default: section, entry, key, value, and what the language says of them.
+    pub defaults: Vec<[String; 5]>,
 }
 
 /// What a method computes, from its own description in `optim`.
@@ -42,8 +47,8 @@ pub struct MethodFacts {
     pub forward: u32,
     /// Backward passes of an update.
     pub backward: u32,
-    /// The passes that the paper prints, forward and backward, where a claim of the suite has them.
-    pub printed: Option<[u64; 2]>,
+    /// The passes that the paper prints, forward and backward, and where.
+    pub printed: Option<(u64, u64, String)>,
     /// The file that implements it.
     pub file: &'static str,
     /// Where it was published.
@@ -59,8 +64,18 @@ impl Card {
         provenance: &Provenance,
     ) -> Card {
         let mut printed = BTreeMap::new();
+        if let Some(printing) = &suite.citation.passes {
+            for (method, [forward, backward]) in &printing.of {
+                let passes = (
+                    u64::from(*forward),
+                    u64::from(*backward),
+                    printing.place.clone(),
+                );
+                printed.insert(method.as_str(), passes);
+            }
+        }
         for claim in &suite.claims {
-            passes(&claim.holds, &mut printed);
+            passes(&claim.holds, &claim.place, &mut printed);
         }
         let methods = suite.methods.iter().filter_map(|(name, entry)| {
             let MethodEntry::Trained(method) = entry else {
@@ -74,17 +89,19 @@ impl Card {
                 distance: method.distance(),
                 forward: passes.forward,
                 backward: passes.backward,
-                printed: printed.get(name.as_str()).copied(),
+                printed: printed.get(name.as_str()).cloned(),
                 file: method.file(),
                 origin: method.origin(),
             })
         });
         Card {
-            facts: facts(suite, provenance),
-            splits: splits(suite, plan, records),
+            facts: facts::facts(suite, provenance),
+            sources: data::sources(suite, plan, records),
+            splits: data::splits(suite, plan, records),
+            evaluation: data::evaluation(suite),
             methods: methods.collect(),
             settings: suite.settings.clone(),
-            defaults: defaults(suite),
+            defaults: defaults::of(suite),
         }
     }
 
@@ -107,180 +124,19 @@ impl Card {
 }
 
 /// The passes that statements give, by method.
-fn passes<'a>(statement: &'a Statement, found: &mut BTreeMap<&'a str, [u64; 2]>) {
+fn passes<'a>(
+    statement: &'a Statement,
+    place: &str,
+    found: &mut BTreeMap<&'a str, (u64, u64, String)>,
+) {
     match statement {
         Statement::Passes(claim) => {
-            found.insert(&claim.method, [claim.forward, claim.backward]);
+            found.insert(&claim.method, (claim.forward, claim.backward, place.into()));
         }
         Statement::AllOf(parts) | Statement::AnyOf(parts) => {
-            parts.iter().for_each(|part| passes(part, found));
+            parts.iter().for_each(|part| passes(part, place, found));
         }
         _ => {}
-    }
-}
-
-fn facts(suite: &Suite, provenance: &Provenance) -> Vec<[String; 3]> {
-    let ours = |wanted: &[&str]| {
-        let properties = provenance
-            .properties
-            .iter()
-            .filter(|(name, _)| wanted.contains(name));
-        let words: Vec<String> = properties
-            .map(|(name, values)| {
-                let values: Vec<&str> = values.keys().map(String::as_str).collect();
-                format!("{name} {}", values.join(" and "))
-            })
-            .collect();
-        match words.is_empty() {
-            true => "nothing has run".to_string(),
-            false => words.join(", "),
-        }
-    };
-    let citation = &suite.citation;
-    let theirs = |said: &Option<String>| {
-        said.clone()
-            .unwrap_or_else(|| "the suite does not say".into())
-    };
-    vec![
-        [
-            "code".into(),
-            theirs(&citation.code),
-            ours(&["revision", "build"]),
-        ],
-        [
-            "hardware".into(),
-            theirs(&citation.hardware),
-            ours(&["device", "threads", "processes", "instruction set"]),
-        ],
-        [
-            "software".into(),
-            theirs(&citation.software),
-            ours(&["harness", "libtorch", "MKL_CBWR"]),
-        ],
-    ]
-}
-
-/// Every portion that a task reads, once a task.
-fn splits(suite: &Suite, plan: &Plan, records: &BTreeMap<RunId, RunRecord>) -> Vec<[String; 5]> {
-    let mut found = Vec::new();
-    for (name, task) in &suite.tasks {
-        let of_task: Vec<&RunRecord> = plan
-            .runs
-            .iter()
-            .filter(|run| run.task == *name)
-            .filter_map(|run| records.get(&run.id))
-            .collect();
-        for (portion, purpose) in portions(suite, name, task) {
-            let sizes = task.sizes.as_ref();
-            let theirs = sizes.and_then(|sizes| {
-                let size = sizes.portions.get(&portion)?;
-                Some(format!("{size} {} ({})", sizes.unit.metric(), sizes.place))
-            });
-            let units = match sizes {
-                Some(sizes) => vec![sizes.unit],
-                None => vec![SizeUnit::Examples, SizeUnit::Tokens],
-            };
-            let counted: BTreeSet<String> = units
-                .into_iter()
-                .flat_map(|unit| counts(&of_task, &portion, unit))
-                .collect();
-            let counted = match counted.is_empty() {
-                true => "not counted".to_string(),
-                false => counted.into_iter().collect::<Vec<_>>().join(", "),
-            };
-            found.push([
-                name.clone(),
-                portion,
-                purpose.into(),
-                theirs.unwrap_or_else(|| "–".into()),
-                counted,
-            ]);
-        }
-    }
-    found
-}
-
-/// What runs have counted in a portion.
-fn counts<'a>(
-    records: &'a [&RunRecord],
-    portion: &'a str,
-    unit: SizeUnit,
-) -> impl Iterator<Item = String> + 'a {
-    let values = records
-        .iter()
-        .filter_map(move |record| record.value(portion, unit.metric()));
-    values.map(move |value| format!("{value} {}", unit.metric()))
-}
-
-fn portions(suite: &Suite, name: &str, task: &Task) -> Vec<(String, &'static str)> {
-    let mut found = vec![(task.train.join("+"), "training")];
-    found.extend(task.select.clone().map(|portion| (portion, "selection")));
-    for column in suite.tables.iter().flat_map(|table| &table.columns) {
-        if let Column::Measured(measured) = column
-            && measured.task == name
-            && measured.on != TRAINING
-            && !found.iter().any(|(portion, _)| *portion == measured.on)
-        {
-            found.push((measured.on.clone(), "measurement"));
-        }
-    }
-    found
-}
-
-/// What the suite has without its file saying so.
-fn defaults(suite: &Suite) -> Vec<[String; 4]> {
-    let json = |value: serde_json::Result<Value>| value.expect("a suite is plain data");
-    let sections = [
-        ("models", json(serde_json::to_value(&suite.models))),
-        ("metrics", json(serde_json::to_value(&suite.metrics))),
-        ("training", json(serde_json::to_value(&suite.training))),
-        ("tasks", json(serde_json::to_value(&suite.tasks))),
-        ("methods", json(serde_json::to_value(&suite.methods))),
-    ];
-    let written: BTreeSet<(&str, &str, &str)> = suite
-        .settings
-        .iter()
-        .map(|setting| {
-            (
-                setting.section,
-                setting.entry.as_str(),
-                setting.key.as_str(),
-            )
-        })
-        .collect();
-    let mut found = Vec::new();
-    for (section, entries) in &sections {
-        for (entry, value) in entries.as_object().into_iter().flatten() {
-            let mut leaves = Vec::new();
-            flatten("", value, &mut leaves);
-            let unwritten = leaves
-                .into_iter()
-                .filter(|(key, _)| !written.contains(&(*section, entry.as_str(), key.as_str())));
-            found.extend(
-                unwritten.map(|(key, value)| [section.to_string(), entry.clone(), key, value]),
-            );
-        }
-    }
-    found
-}
-
-/// The values in a tree by their keys, `base.lr`; one that is absent has none.
-fn flatten(key: &str, value: &Value, found: &mut Vec<(String, String)>) {
-    match value {
-        Value::Null => {}
-        Value::Object(children) => {
-            let dot = if key.is_empty() { "" } else { "." };
-            for (child, value) in children {
-                flatten(&format!("{key}{dot}{child}"), value, found);
-            }
-        }
-        Value::Array(items) if items.iter().any(|item| item.is_object() || item.is_array()) => {
-            for (i, item) in items.iter().enumerate() {
-                flatten(&format!("{key}[{i}]"), item, found);
-            }
-        }
-        Value::String(word) => found.push((key.into(), word.clone())),
-        other => found.push((key.into(), other.to_string())),
     }
 }
 
@@ -300,15 +156,18 @@ fn rows(card: &Card) -> Vec<[String; 5]> {
             words.clone(),
         ]
     });
-    let defaults = card.defaults.iter().map(|[section, entry, key, value]| {
-        [
-            format!("{section} {entry}"),
-            key.clone(),
-            value.clone(),
-            "default".into(),
-            String::new(),
-        ]
-    });
+    let defaults = card
+        .defaults
+        .iter()
+        .map(|[section, entry, key, value, words]| {
+            [
+                format!("{section} {entry}"),
+                key.clone(),
+                value.clone(),
+                "default".into(),
+                words.clone(),
+            ]
+        });
     said.chain(defaults).collect()
 }
 
@@ -323,13 +182,35 @@ const METHOD_HEADS: [&str; 7] = [
     "published",
     "implemented in",
 ];
-const SETTING_HEADS: [&str; 5] = ["of", "setting", "value", "source", "in the suite's words"];
+const SETTING_HEADS: [&str; 5] = [
+    "of",
+    "setting",
+    "value",
+    "source",
+    "in the words of the suite, or of the default",
+];
+const SOURCE_HEADS: [&str; 4] = [
+    "what",
+    "from",
+    "revision or hash",
+    "files that runs read, by their hash",
+];
+const EVALUATION_HEADS: [&str; 7] = [
+    "table",
+    "measured",
+    "on",
+    "model",
+    "the paper's seeds",
+    "spread",
+    "our seeds",
+];
 
 fn method_rows(card: &Card) -> Vec<[String; 7]> {
     let row = |facts: &MethodFacts| {
         let printed = facts
             .printed
-            .map(|[forward, backward]| format!("{forward} and {backward}"));
+            .as_ref()
+            .map(|(forward, backward, place)| format!("{forward} and {backward} ({place})"));
         [
             facts.name.clone(),
             facts.domain.into(),
@@ -358,7 +239,9 @@ fn tables(report: &Report) -> Vec<(&'static str, Vec<&'static str>, Vec<Vec<Stri
         (heads, rows)
     };
     let facts = shown(FACT_HEADS.into(), words(card.facts.clone()));
+    let sources = shown(SOURCE_HEADS.into(), words(card.sources.clone()));
     let splits = shown(SPLIT_HEADS.into(), words(card.splits.clone()));
+    let evaluation = shown(EVALUATION_HEADS.into(), words(card.evaluation.clone()));
     vec![
         ("Code, hardware, software", facts.0, facts.1),
         (
@@ -366,7 +249,9 @@ fn tables(report: &Report) -> Vec<(&'static str, Vec<&'static str>, Vec<Vec<Stri
             METHOD_HEADS.into(),
             words(method_rows(card)),
         ),
-        ("Data", splits.0, splits.1),
+        ("Data sets, models, tokenizers", sources.0, sources.1),
+        ("Portions", splits.0, splits.1),
+        ("Seeds and evaluation", evaluation.0, evaluation.1),
         ("Settings", SETTING_HEADS.into(), words(rows(card))),
     ]
 }
@@ -409,7 +294,7 @@ pub(super) fn html(out: &mut String, report: &Report) {
         for row in rows {
             out.push_str("<tr>");
             for cell in row {
-                let _ = write!(out, "<td>{}</td>", html::escape(&cell));
+                let _ = write!(out, "<td>{}</td>", html::prose(&cell));
             }
             out.push_str("</tr>\n");
         }

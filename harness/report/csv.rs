@@ -1,16 +1,22 @@
 //! Every cell on a line, in full precision.
 //!
+//! `seeds` has `seed=value` for every seed with one, and the seed alone behind a correlation; `absent` the planned seeds
+//! without one as `seed=ending (run)`, behind a correlation over methods after the method's name.
 //! `mixed` names the properties in which the runs of a cell differ; `stale` says that another build made one of them.
+//! A text that a spreadsheet would take for a formula has a single quote in front.
 //! `p` asks whether ours is different, `p_equivalent` whether it is as different as `margin`; `interval_low` and
 //! `interval_high` bound the difference, at 90% unless the suite says otherwise.
 
-use super::{Comparison, Derived, DerivedLine, Line, Report, Shown};
-use crate::judge::Weighed;
+use std::collections::BTreeSet;
+
+use super::{Comparison, Derived, DerivedLine, Line, Origin, Report, Shown};
+use crate::judge::{Absent, Weighed};
+use crate::plan::RunId;
 use crate::suite::Spread;
 
 const HEADER: &str = "suite,table,group,method,column,paper,paper_spread,paper_spread_kind,paper_seeds,ours,ours_sd,\
                       ours_ci95,n,planned,missing,difference,interval_low,interval_high,p,p_equivalent,margin,margin_is,\
-                      verdict,seeds_to_decide,reason,seeds,runs,mixed,stale";
+                      verdict,seeds_to_decide,reason,seeds,runs,absent,mixed,stale";
 
 /// The cells of all tables and of those computed from them, comma-separated (RFC 4180); an empty field where there is nothing.
 pub fn cells(report: &Report) -> String {
@@ -59,9 +65,12 @@ fn fields(
     let seeds: Vec<String> = cell
         .seeds
         .iter()
-        .map(|sample| format!("{}={}", sample.seed, sample.value))
+        .map(|seed| match seed.value {
+            Some(value) => format!("{}={value}", seed.seed),
+            None => seed.seed.to_string(),
+        })
         .collect();
-    let runs: Vec<String> = cell.runs.iter().map(ToString::to_string).collect();
+    let absent: Vec<String> = cell.absent.iter().map(lost).collect();
     let mut fields = vec![
         suite.into(),
         table.id.clone(),
@@ -80,14 +89,30 @@ fn fields(
         cell.missing.clone().unwrap_or_default(),
     ];
     fields.extend(judged(weighed));
-    let stale = if cell.origin.stale { "yes" } else { "" };
-    fields.extend([
+    fields.extend(sources(&seeds, &cell.runs, &absent, &cell.origin));
+    fields
+}
+
+/// The fields from `seeds` to `stale`.
+fn sources(
+    seeds: &[String],
+    runs: &BTreeSet<RunId>,
+    absent: &[String],
+    origin: &Origin,
+) -> [String; 5] {
+    let runs: Vec<String> = runs.iter().map(ToString::to_string).collect();
+    let stale = if origin.stale { "yes" } else { "" };
+    [
         seeds.join(" "),
         runs.join(" "),
-        cell.origin.mixed.join(" "),
+        absent.join("; "),
+        origin.mixed.join(" "),
         stale.into(),
-    ]);
-    fields
+    ]
+}
+
+fn lost(absent: &Absent) -> String {
+    format!("{}={} ({})", absent.seed, absent.ending(), absent.run)
 }
 
 /// The fields from `difference` to `reason`.
@@ -135,7 +160,16 @@ fn derived(suite: &str, table: &Derived, row: &DerivedLine) -> Vec<String> {
     if !value.missing.is_empty() {
         fields[14] = format!("no number for {}", value.missing.join(" "));
     }
-    fields.splice(15..25, judged(value.weighed.as_ref()));
+    fields.truncate(15);
+    fields.extend(judged(value.weighed.as_ref()));
+    let seeds = row.methods.iter().flat_map(|(_, seeds)| seeds);
+    let seeds: BTreeSet<u64> = seeds.map(|seed| seed.seed).collect();
+    let seeds: Vec<String> = seeds.iter().map(ToString::to_string).collect();
+    let absent = row.absent.iter();
+    let absent: Vec<String> = absent
+        .map(|(method, absent)| format!("{method} {}", lost(absent)))
+        .collect();
+    fields.extend(sources(&seeds, &row.runs, &absent, &row.origin));
     fields
 }
 
@@ -153,6 +187,10 @@ fn number(value: Option<f64>) -> String {
 }
 
 fn quoted(field: &str) -> String {
+    let formula = field.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    if formula && field.parse::<f64>().is_err() {
+        return quoted(&format!("'{field}"));
+    }
     if field.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", field.replace('"', "\"\""))
     } else {

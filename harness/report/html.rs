@@ -4,12 +4,18 @@
 use std::fmt::Write;
 
 use super::markdown::{
-    LEGEND, as_printed, difference, list, note, origins, rule, sign, verdict, why,
+    LEGEND, as_printed, difference, list, note, origins, rule, sentences, sign, verdict, why,
+    why_derived,
 };
 use super::number::{duration, fixed, or_nothing};
-use super::{Comparison, Derived, Mark, Number, Report, Shown, Sides, counted};
-use crate::judge::{Finding, Ruling, Verdict};
+use super::{
+    Comparison, Derived, DerivedLine, Head, Mark, Number, Report, Seed, Shown, Sides, counted,
+    steers,
+};
+use crate::judge::{Absent, Finding, Ruling, Verdict};
 
+/// A table of more columns is set smaller.
+const DENSE: usize = 8;
 const STYLE: &str = include_str!("style.css");
 const SORT: &str = include_str!("sort.js");
 
@@ -59,8 +65,8 @@ pub fn page(report: &Report) -> String {
         let _ = writeln!(
             out,
             "<h2>How verdicts are reached</h2>\n<p>{}</p>\n<p>{}</p>",
-            escape(&how),
-            escape(&margin)
+            prose(&how),
+            prose(&margin)
         );
     }
     super::card::html(&mut out, report);
@@ -106,16 +112,30 @@ fn comparison(out: &mut String, table: &Comparison, sides: Sides) {
         escape(&table.place),
         escape(&table.title)
     );
-    out.push_str("<div class=\"wide\"><table>\n<thead><tr><th scope=\"col\">method</th>");
+    // What all columns share stands once under the table, which is narrower for it.
+    let common = table.common().filter(|_| table.columns.len() > 1);
+    let dense = if table.columns.len() > DENSE {
+        " class=\"dense\""
+    } else {
+        ""
+    };
+    let _ = write!(
+        out,
+        "<div class=\"wide\"><table{dense}>\n<thead><tr><th scope=\"col\">method</th>"
+    );
     for head in &table.columns {
-        let _ = write!(out, "<th scope=\"col\">{}</th>", escape(&head.text()));
+        let text = match common {
+            Some(_) => head.title.clone(),
+            None => head.text(),
+        };
+        let _ = write!(out, "<th scope=\"col\">{}</th>", escape(&text));
     }
     out.push_str("</tr></thead>\n<tbody>\n");
     for row in &table.rows {
         if let Some(group) = &row.group {
             let _ = writeln!(
                 out,
-                "<tr class=\"group\"><th colspan=\"{}\">{}</th></tr>",
+                "<tr class=\"group\"><th colspan=\"{}\"><span>{}</span></th></tr>",
                 table.columns.len() + 1,
                 escape(group)
             );
@@ -127,24 +147,29 @@ fn comparison(out: &mut String, table: &Comparison, sides: Sides) {
         out.push_str("</tr>\n");
     }
     out.push_str("</tbody></table></div>\n");
+    let unit = common.map(Head::words).unwrap_or_default();
+    let marks = table.marks_words("in bold", "in italics");
     if sides == Sides::Paper {
         let _ = writeln!(
             out,
-            "<p class=\"note\">Numbers: {}; best in bold, worst in italics.</p>",
-            escape(&as_printed(table))
+            "<p class=\"note\">{}.</p>",
+            escape(&sentences([as_printed(table), unit, marks]))
         );
         return;
     }
     let above = if reported {
-        format!("The paper's above, ours below: {LEGEND}. ")
+        format!(
+            "The paper's above, ours in the middle, below it the verdict ({LEGEND}) and ours minus the paper's. "
+        )
     } else {
         String::new()
     };
     let _ = writeln!(
         out,
-        "<p class=\"note\">{above}Numbers: {}; best in bold, worst in italics.{}</p>",
-        escape(&note(table)),
-        escape(&origins(table))
+        "<p class=\"note\">{}{}.{}</p>",
+        escape(&above),
+        escape(&sentences([note(table), unit, marks])),
+        escape(&origins(table.origins()))
     );
     every_cell(out, table);
 }
@@ -161,12 +186,11 @@ fn shown(out: &mut String, cell: &Shown, reported: bool, sides: Sides) {
         .as_ref()
         .map_or("", |weighed| class(weighed.verdict));
     let mean = cell.estimate.map(|estimate| estimate.mean);
-    let printed = cell.reported.as_ref().map(|reported| reported.value);
     let _ = write!(
         out,
         "<td class=\"{class}{}\"{} title=\"{}\">",
         if cell.origin.stale { " stale" } else { "" },
-        value(mean.or(printed)),
+        value(mean),
         escape_lines(&hover(cell), "&#10;")
     );
     if reported {
@@ -176,14 +200,21 @@ fn shown(out: &mut String, cell: &Shown, reported: bool, sides: Sides) {
             marked(&cell.paper, cell.paper_mark)
         );
     }
-    let sign = cell
-        .weighed
-        .as_ref()
-        .map(|weighed| format!(" <b>{}</b>", sign(weighed.verdict)))
-        .unwrap_or_default();
+    let sign = cell.weighed.as_ref().map(|weighed| sign(weighed.verdict));
+    let sign = sign.map(|sign| format!("<b>{sign}</b>"));
+    let compared = cell.weighed.as_ref().and_then(|weighed| weighed.difference);
+    // A verdict without a difference needs no line of its own.
+    let (beside, below) = match (sign, compared) {
+        (Some(sign), Some(_)) => (
+            String::new(),
+            format!("<span class=\"verdict\">{sign} {}</span>", difference(cell)),
+        ),
+        (Some(sign), None) => (format!(" {sign}"), String::new()),
+        (None, _) => Default::default(),
+    };
     let _ = write!(
         out,
-        "<span class=\"ours\">{}{}{sign}</span>",
+        "<span class=\"ours\">{}{}{beside}</span>{below}",
         marked(&cell.ours, cell.ours_mark),
         cell.origin.signs()
     );
@@ -201,29 +232,60 @@ fn shown(out: &mut String, cell: &Shown, reported: bool, sides: Sides) {
     out.push_str("</td>");
 }
 
-/// The number that a cell is sorted by.
+/// The number that a cell is sorted by; nothing where there is none, so that it comes last.
 fn value(value: Option<f64>) -> String {
-    value
-        .filter(|value| value.is_finite())
-        .map(|value| format!(" data-value=\"{value}\""))
-        .unwrap_or_default()
+    let value = value.filter(|value| value.is_finite());
+    let text = value.map_or(String::new(), |value| value.to_string());
+    format!(" data-value=\"{text}\"")
 }
 
 /// What a cell says when pointed at: why its verdict is what it is, then each seed with its runs.
 fn hover(cell: &Shown) -> Vec<String> {
-    let seeds = cell.seeds.iter().map(|sample| {
-        let runs: Vec<String> = sample.runs.iter().map(ToString::to_string).collect();
-        format!(
-            "seed {}: {} ({})",
-            sample.seed,
-            fixed(sample.value, 4),
-            list(&runs, 3)
-        )
-    });
     std::iter::once(why(cell))
         .filter(|text| !text.is_empty())
-        .chain(seeds)
+        .chain(seeds(cell))
         .collect()
+}
+
+/// Each seed with its value and its runs, and those without one.
+fn seeds(cell: &Shown) -> Vec<String> {
+    let seeds = cell.seeds.iter().map(|seed| {
+        let value = seed.value.map(|value| format!(": {}", fixed(value, 4)));
+        format!(
+            "seed {}{} ({})",
+            seed.seed,
+            value.unwrap_or_default(),
+            runs(seed)
+        )
+    });
+    seeds.chain(cell.absent.iter().map(lost)).collect()
+}
+
+/// The same of a correlation over methods: a line a method.
+fn hover_derived(row: &DerivedLine) -> Vec<String> {
+    let methods = row.methods.iter().map(|(method, seeds)| {
+        let seeds: Vec<String> = seeds
+            .iter()
+            .map(|seed| format!("seed {} ({})", seed.seed, runs(seed)))
+            .collect();
+        format!("{method}: {}", list(&seeds, 5))
+    });
+    let absent = row.absent.iter();
+    let absent = absent.map(|(method, absent)| format!("{method}: {}", lost(absent)));
+    std::iter::once(why_derived(row))
+        .filter(|text| !text.is_empty())
+        .chain(methods)
+        .chain(absent)
+        .collect()
+}
+
+fn runs(seed: &Seed) -> String {
+    let runs: Vec<String> = seed.runs.iter().map(ToString::to_string).collect();
+    list(&runs, 3)
+}
+
+fn lost(absent: &Absent) -> String {
+    format!("seed {}: {} ({})", absent.seed, absent.ending(), absent.run)
 }
 
 fn marked(number: &Option<Number>, mark: Mark) -> String {
@@ -245,6 +307,7 @@ fn every_cell(out: &mut String, table: &Comparison) {
         "difference",
         "verdict",
         "why",
+        "runs",
     ] {
         let _ = write!(out, "<th scope=\"col\">{head}</th>");
     }
@@ -276,9 +339,10 @@ fn every_cell(out: &mut String, table: &Comparison) {
             );
             let _ = writeln!(
                 out,
-                "<td class=\"{class}\">{}</td><td>{}</td></tr>",
+                "<td class=\"{class}\">{}</td><td class=\"words\">{}</td><td class=\"words\">{}</td></tr>",
                 verdict(cell),
-                escape(&why(cell))
+                prose(&why(cell)),
+                escape_lines(&seeds(cell), "<br>")
             );
         }
     }
@@ -303,7 +367,6 @@ fn derived(out: &mut String, table: &Derived, sides: Sides) {
         let number = |number: Option<f64>| {
             number.map_or("–".into(), |number| fixed(number, value.decimals))
         };
-        let hover = value.weighed.as_ref().map_or("", |weighed| &weighed.reason);
         let _ = write!(
             out,
             "<tr><th scope=\"row\">{}</th><td>{}</td>",
@@ -316,23 +379,26 @@ fn derived(out: &mut String, table: &Derived, sides: Sides) {
             number(value.recomputed.map(|found| found.r))
         );
         if sides == Sides::Both {
+            let verdict = value.weighed.as_ref().map(|weighed| weighed.verdict);
+            let sign = verdict.map(|verdict| format!(" <b>{}</b>", sign(verdict)));
             let _ = write!(
                 out,
-                "<td class=\"{}\" title=\"{}\">{}{}</td>",
-                value
-                    .weighed
-                    .as_ref()
-                    .map_or("", |weighed| class(weighed.verdict)),
-                escape(hover),
+                "<td class=\"{}{}\" title=\"{}\"><span class=\"ours\">{}{}{}</span></td>",
+                verdict.map_or("", class),
+                if row.origin.stale { " stale" } else { "" },
+                escape_lines(&hover_derived(row), "&#10;"),
                 number(value.ours.map(|found| found.r)),
-                value.weighed.as_ref().map_or(String::new(), |weighed| {
-                    format!(" <b>{}</b>", sign(weighed.verdict))
-                })
+                row.origin.signs(),
+                sign.unwrap_or_default()
             );
         }
         out.push_str("</tr>\n");
     }
     out.push_str("</tbody></table></div>\n");
+    let signs = origins(table.origins());
+    if !signs.is_empty() {
+        let _ = writeln!(out, "<p class=\"note\">{}</p>", escape(signs.trim()));
+    }
 }
 
 fn claims(out: &mut String, report: &Report) {
@@ -344,7 +410,7 @@ fn claims(out: &mut String, report: &Report) {
         let _ = writeln!(
             out,
             "<section class=\"claim\">\n<p>{} <span class=\"note\">({})</span></p>",
-            escape(&claim.says),
+            prose(&claim.says),
             escape(&claim.place)
         );
         evidence(out, "the paper's numbers", &claim.paper);
@@ -367,7 +433,7 @@ fn evidence(out: &mut String, whose: &str, finding: &Finding) {
         finding.ruling
     );
     for line in &finding.evidence {
-        let _ = writeln!(out, "<li>{}</li>", escape(line));
+        let _ = writeln!(out, "<li>{}</li>", prose(line));
     }
     out.push_str("</ul></details>\n");
 }
@@ -438,6 +504,23 @@ fn environments(out: &mut String, report: &Report) {
     }
 }
 
+/// The same where what stands between backticks is code.
+pub(super) fn prose(text: &str) -> String {
+    let escaped = escape(text);
+    let parts: Vec<&str> = escaped.split('`').collect();
+    if parts.len().is_multiple_of(2) {
+        return escaped;
+    }
+    let mut out = String::new();
+    for (i, part) in parts.into_iter().enumerate() {
+        let _ = match i % 2 {
+            0 => write!(out, "{part}"),
+            _ => write!(out, "<code>{part}</code>"),
+        };
+    }
+    out
+}
+
 /// Text that HTML shows as it is, in content and in quoted attributes.
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -448,7 +531,7 @@ pub fn escape(text: &str) -> String {
             '&' => out.push_str("&amp;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
-            c if c.is_control() => out.push(' '),
+            c if steers(c) => out.push(' '),
             c => out.push(c),
         }
     }

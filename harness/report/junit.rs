@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 
+use super::markdown::why;
 use super::provenance::Ran;
 use super::{Comparison, Report, Sides, html};
 use crate::event::Outcome;
@@ -142,7 +143,7 @@ fn cells(table: &Comparison) -> Vec<Case> {
             let Some(weighed) = &cell.weighed else {
                 continue;
             };
-            let said = |element, kind| End::Not(element, kind, weighed.reason.clone());
+            let said = |element, kind| End::Not(element, kind, why(cell));
             cases.push(Case {
                 name: format!("{}, {}", row.method, head.title),
                 seconds: None,

@@ -9,11 +9,10 @@ use std::fmt::Write;
 
 pub use escape::escape;
 
-use super::markdown::{as_printed, note, sentence, without};
+use super::markdown::{as_printed, note, origins, sentence, without};
 use super::number::{NOTHING, fixed};
-use super::{Comparison, Derived, Head, Lines, Mark, Number, Report, Shown, Sides};
+use super::{Comparison, Derived, Head, Lines, Mark, Number, Origin, Report, Shown, Sides};
 use crate::judge::Verdict;
-use crate::suite::Direction;
 
 /// Width of an upright table in points: the 5.5 inches of the conference's text.
 const UPRIGHT: f64 = 397.0;
@@ -40,7 +39,8 @@ pub fn tables(report: &Report) -> String {
     out
 }
 
-/// A document around `tables.tex`, which lies beside it.
+/// A document around `tables.tex`, which lies beside it: its first page says what is claimed and found, because tables that
+/// are turned leave no room beside a title.
 pub fn document(report: &Report) -> String {
     // The kernel has room for some fifty floats and stops at the next.
     let floats = 4 * (report.tables.len() + report.derived.len());
@@ -53,17 +53,50 @@ pub fn document(report: &Report) -> String {
          \\begin{{document}}\n\
          \\section*{{{}}}\n\
          \\noindent\\emph{{Reported numbers}}: {{\\sloppy {}.\\par}}\n\n\
+         {}\
          \\suppressfloats[t]\n\
          \\input{{tables}}\n\
          \\end{{document}}\n",
         escape(&report.title),
-        escape(&report.citation)
+        escape(&report.citation),
+        found(report)
     )
+}
+
+/// What ran, the verdicts, and the claims with their rulings.
+fn found(report: &Report) -> String {
+    let mut out = String::new();
+    if report.sides == Sides::Both {
+        let _ = writeln!(out, "\\noindent {}.\n", escape(&report.runs.text()));
+        if let Some(verdicts) = report.verdicts_text() {
+            let text = format!("Cells beside the paper's: {verdicts}.");
+            let _ = writeln!(out, "\\noindent {}\n", escape(&text));
+        }
+    }
+    if report.claims.is_empty() {
+        return out;
+    }
+    out.push_str("\\subsection*{Claims}\n\\begin{itemize}\\sloppy\n");
+    for claim in &report.claims {
+        let ours = match report.sides {
+            Sides::Both => format!(", on ours \\textbf{{{}}}", claim.ours.ruling),
+            Sides::Paper => String::new(),
+        };
+        let _ = writeln!(
+            out,
+            "\\item {} ({}) On the paper's numbers \\textbf{{{}}}{ours}.",
+            escape(&claim.says),
+            escape(&claim.place),
+            claim.paper.ruling
+        );
+    }
+    out.push_str("\\end{itemize}\n\n");
+    out
 }
 
 fn comparison(out: &mut String, report: &Report, table: &Comparison) {
     let lines = table.lines(report.sides);
-    let common = common(&table.columns);
+    let common = table.common();
     let heads: Vec<String> = table
         .columns
         .iter()
@@ -182,21 +215,16 @@ fn explained(table: &Comparison, lines: Lines, common: Option<&Head>) -> String 
         Lines::Paper => format!("{}. ", sentence(&as_printed(table))),
         Lines::Ours => format!("Ours: {}. ", note(table)),
     };
-    let unit = common.map(|head| {
-        let unit = head.unit.as_ref().map(|unit| format!("in {unit}"));
-        let better = match head.better {
-            Some(Direction::Higher) => Some("higher is better".to_string()),
-            Some(Direction::Lower) => Some("lower is better".to_string()),
-            None => None,
-        };
-        let words: Vec<String> = unit.into_iter().chain(better).collect();
-        match words.is_empty() {
-            true => String::new(),
-            false => format!("{}. ", sentence(&words.join("; "))),
+    let mut remarks = String::new();
+    for words in [
+        common.map(Head::words).unwrap_or_default(),
+        table.marks_words("in bold", "underlined"),
+    ] {
+        if !words.is_empty() {
+            remarks += &format!("{}. ", sentence(&words));
         }
-    });
-    let mut text = escape(&format!("{numbers}{}", unit.unwrap_or_default()));
-    text.push_str("Best in bold, worst underlined.");
+    }
+    let mut text = escape(format!("{numbers}{remarks}").trim_end());
     if lines != Lines::Paper && table.cells().any(is_partial) {
         text.push_str(" A subscript counts the seeds with a value, where some have none.");
     }
@@ -213,16 +241,14 @@ fn explained(table: &Comparison, lines: Lines, common: Option<&Head>) -> String 
         .collect();
         let _ = write!(text, " {}.", signs.join(", "));
     }
+    text.push_str(&escape(&origins(table.origins())));
     text
 }
 
-/// The head whose unit and direction all columns share; none when they differ or there is nothing to say.
-fn common(columns: &[Head]) -> Option<&Head> {
-    let first = columns.first()?;
-    columns
-        .iter()
-        .all(|head| head.unit == first.unit && head.better == first.better)
-        .then_some(first)
+/// The signs of what a number's runs are, as exponents.
+fn origin(origin: &Origin) -> String {
+    let signs = origin.signs().replace('†', "\\dagger");
+    signs.replace('°', "\\circ")
 }
 
 fn sign(verdict: Verdict) -> &'static str {
@@ -243,7 +269,7 @@ fn marked(number: &Option<Number>, mark: Mark) -> String {
     let Some(number) = number else {
         return escape(NOTHING);
     };
-    let text = escape(&number.to_string().replace('-', "−"));
+    let text = escape(&number.to_string());
     match mark {
         Mark::Best => format!("\\textbf{{{text}}}"),
         Mark::Worst => format!("\\underline{{{text}}}"),
@@ -251,13 +277,18 @@ fn marked(number: &Option<Number>, mark: Mark) -> String {
     }
 }
 
-/// Ours with its verdict; signs take no room, so that the digits stay in line.
+/// Ours with its verdict and where it comes from; signs take no room, so that the digits stay in line.
 fn ours(cell: &Shown) -> String {
     let sign = cell
         .weighed
         .as_ref()
-        .map(|weighed| format!("^{{{}}}", sign(weighed.verdict)))
+        .map(|weighed| sign(weighed.verdict))
         .unwrap_or_default();
+    let above = format!("{}{sign}", origin(&cell.origin));
+    let sign = match above.is_empty() {
+        true => above,
+        false => format!("^{{{above}}}"),
+    };
     let count = if is_partial(cell) {
         format!("_{{{}/{}}}", cell.n, cell.planned)
     } else {
@@ -272,10 +303,11 @@ fn ours(cell: &Shown) -> String {
 
 fn derived(out: &mut String, report: &Report, table: &Derived) {
     let caption = format!(
-        "{} ({}). {}.",
+        "{} ({}). {}.{}",
         escape(&table.title),
         escape(&table.place),
-        escape(&table.from)
+        escape(&table.from),
+        escape(&origins(table.origins()))
     );
     begin(out, UPRIGHT_FLOAT, &caption, &report.name, &table.id, 0);
     let (spec, head) = match report.sides {
@@ -293,7 +325,7 @@ fn derived(out: &mut String, report: &Report, table: &Derived) {
         let value = &row.value;
         let number = |number: Option<f64>| {
             let text = number.map_or(NOTHING.into(), |number| fixed(number, value.decimals));
-            escape(&text.replace('-', "−"))
+            escape(&text)
         };
         let (printed, recomputed) = (
             number(value.printed.as_ref().map(|printed| printed.value)),
@@ -308,7 +340,11 @@ fn derived(out: &mut String, report: &Report, table: &Derived) {
                     .map_or(String::new(), |weighed| weighed.verdict.to_string()),
                 false => format!("\\raggedright {}", escape(&without(&value.missing))),
             };
-            let ours = number(value.ours.map(|found| found.r));
+            let mut ours = number(value.ours.map(|found| found.r));
+            let signs = origin(&row.origin);
+            if !signs.is_empty() {
+                ours += &format!("\\rlap{{$^{{{signs}}}$}}");
+            }
             let _ = write!(out, " & {ours} & {missing}");
         }
         // In a column of paragraphs `\\` may mean the end of a line.

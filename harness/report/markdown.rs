@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::number::{duration, fixed, or_nothing, signed};
-use super::{Comparison, Derived, Mark, Number, Report, Shown, Sides};
+use super::{Comparison, Derived, DerivedLine, Mark, Number, Origin, Report, Shown, Sides, steers};
 use crate::judge::{Finding, Verdict};
 use crate::suite::Statistic;
 
@@ -70,13 +70,18 @@ pub(super) fn note(table: &Comparison) -> String {
     }
 }
 
-/// The meaning of the signs behind our numbers, of those that the table has.
-pub(super) fn origins(table: &Comparison) -> String {
+/// The meaning of the signs behind our numbers, of those that a table has.
+pub(super) fn origins<'a>(of: impl Iterator<Item = &'a Origin>) -> String {
+    let (mut mixed, mut stale) = (false, false);
+    for origin in of {
+        mixed |= !origin.mixed.is_empty();
+        stale |= origin.stale;
+    }
     let mut words = String::new();
-    if table.cells().any(|cell| !cell.origin.mixed.is_empty()) {
+    if mixed {
         words.push_str(" † from runs of different builds, libtorch versions, devices or threads.");
     }
-    if table.cells().any(|cell| cell.origin.stale) {
+    if stale {
         words.push_str(" ° made by another build of the harness than this one.");
     }
     words
@@ -131,12 +136,12 @@ fn comparison(out: &mut String, table: &Comparison, sides: Sides) {
             .collect();
         let _ = writeln!(out, "| {} | {} |", escape(&row.title), cells.join(" | "));
     }
+    let marks = match table.marks_words("**", "*").is_empty() {
+        true => "",
+        false => "; **best**, *worst*",
+    };
     if sides == Sides::Paper {
-        let _ = writeln!(
-            out,
-            "\n{}; **best**, *worst*.",
-            sentence(&as_printed(table))
-        );
+        let _ = writeln!(out, "\n{}{marks}.", sentence(&as_printed(table)));
         return;
     }
     let above = if reported {
@@ -146,9 +151,9 @@ fn comparison(out: &mut String, table: &Comparison, sides: Sides) {
     };
     let _ = writeln!(
         out,
-        "\n{above}{}; **best**, *worst*.{}",
+        "\n{above}{}{marks}.{}",
         sentence(&note(table)),
-        origins(table)
+        origins(table.origins())
     );
     let _ = writeln!(out, "\n<details><summary>Every cell</summary>\n");
     let _ = writeln!(
@@ -264,17 +269,29 @@ fn derived(out: &mut String, table: &Derived, sides: Sides) {
             number(value.printed.as_ref().map(|printed| printed.value)),
             number(value.recomputed.map(|found| found.r)),
         );
-        let ours = number(value.ours.map(|found| found.r));
-        let (verdict, why) = match &value.weighed {
-            Some(weighed) => (weighed.verdict.to_string(), weighed.reason.clone()),
-            None => ("not reported".into(), String::new()),
+        let ours = number(value.ours.map(|found| found.r)) + row.origin.signs();
+        let verdict = match &value.weighed {
+            Some(weighed) => weighed.verdict.to_string(),
+            None => "not reported".into(),
         };
         let _ = write!(out, "| {} | {printed} | {recomputed} |", escape(&row.title));
         let _ = match sides {
-            Sides::Both => writeln!(out, " {ours} | {verdict} | {} |", escape(&why)),
+            Sides::Both => writeln!(out, " {ours} | {verdict} | {} |", escape(&why_derived(row))),
             Sides::Paper => writeln!(out),
         };
     }
+    let signs = origins(table.origins());
+    if !signs.is_empty() {
+        let _ = writeln!(out, "\n{}", signs.trim());
+    }
+}
+
+/// The reason of a correlation's verdict, and what is to be said of its runs.
+pub(super) fn why_derived(row: &DerivedLine) -> String {
+    let reason = row.value.weighed.as_ref();
+    let reason = reason.map(|weighed| weighed.reason.clone());
+    let words = [reason, row.origin.words()];
+    words.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 /// Which methods a correlation lacks.
@@ -418,6 +435,13 @@ fn provenance(out: &mut String, report: &Report) {
     }
 }
 
+/// Several remarks as sentences without the last full stop; an empty one is none.
+pub(super) fn sentences<const N: usize>(remarks: [String; N]) -> String {
+    let said = remarks.iter().filter(|remark| !remark.is_empty());
+    let said: Vec<String> = said.map(|remark| sentence(remark)).collect();
+    said.join(". ")
+}
+
 /// With a capital letter first.
 pub(super) fn sentence(text: &str) -> String {
     let mut letters = text.chars();
@@ -439,7 +463,7 @@ pub fn escape(text: &str) -> String {
                 out.push('\\');
                 out.push(c);
             }
-            c if c.is_control() => out.push(' '),
+            c if steers(c) => out.push(' '),
             c => out.push(c),
         }
     }

@@ -5,6 +5,7 @@
 
 pub mod card;
 pub mod csv;
+mod derived;
 pub mod html;
 pub mod junit;
 pub mod latex;
@@ -22,9 +23,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 pub use card::Card;
+pub use derived::{Derived, DerivedLine};
 pub use number::Number;
 pub use provenance::{Origin, Provenance, Ran, Runs};
-pub use table::{Comparison, Derived, DerivedLine, Head, Line, Lines, Mark, Shown};
+pub use table::{Comparison, Head, Line, Lines, Mark, Seed, Shown};
 
 use crate::event::RunRecord;
 use crate::judge::{Cells, Judged, Rule, Ruling, Verdict, judge_claim};
@@ -117,7 +119,7 @@ impl Report {
             derived: suite
                 .derived_tables
                 .iter()
-                .map(|table| Derived::of(suite, table, &cells, &rule))
+                .map(|table| Derived::of(suite, table, &cells, &rule, records))
                 .collect(),
             figures,
             claims: suite
@@ -137,9 +139,11 @@ impl Report {
         let rows = report.tables.iter_mut().flat_map(|table| &mut table.rows);
         for cell in rows.flat_map(|row| &mut row.cells) {
             (cell.planned, cell.missing, cell.weighed) = (0, None, None);
+            cell.absent.clear();
         }
         for row in report.derived.iter_mut().flat_map(|table| &mut table.rows) {
             row.value.weighed = None;
+            row.absent.clear();
         }
         report.figures.retain(|figure| figure.svg.is_ok());
         report
@@ -147,7 +151,7 @@ impl Report {
 
     /// The commands that make this report again, safe to paste into a shell.
     pub fn commands(&self) -> Vec<String> {
-        let file: String = self.file.chars().filter(|c| !c.is_control()).collect();
+        let file: String = self.file.chars().filter(|c| !steers(*c)).collect();
         let file = quoted(&file);
         match self.sides {
             Sides::Both => vec![
@@ -230,6 +234,13 @@ fn file(path: &Path) -> String {
         path
     };
     shown.display().to_string()
+}
+
+/// Whether a letter steers what is shown instead of being shown: control characters, line separators, and those that turn
+/// the direction of text, so that a name could look like another.
+pub(crate) fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A word as a POSIX shell must read it.

@@ -35,18 +35,20 @@ impl fmt::Display for Number {
 /// Numbers from here on are written as `1.23e20`.
 const HUGE: f64 = 1e15;
 
-/// A value with so many digits after the point; `–` for what is not a finite number, and never `-0.00`.
+/// A value with so many digits after the point and the minus of print; `–` for what is not a finite number, and never
+/// `−0.00`.
 pub fn fixed(value: f64, decimals: usize) -> String {
     if !value.is_finite() {
         return NOTHING.into();
     }
     if value.abs() >= HUGE {
-        return format!("{value:.2e}");
+        return format!("{value:.2e}").replace('-', "−");
     }
     let text = format!("{value:.decimals$}");
     match text.strip_prefix('-') {
         Some(digits) if digits.chars().all(|c| c == '0' || c == '.') => digits.into(),
-        _ => text,
+        Some(digits) => format!("−{digits}"),
+        None => text,
     }
 }
 
@@ -57,7 +59,7 @@ pub fn signed(value: f64, decimals: usize) -> String {
     if value.is_finite() && value > 0.0 && !nothing {
         format!("+{text}")
     } else {
-        text.replace('-', "−")
+        text
     }
 }
 

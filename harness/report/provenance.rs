@@ -160,29 +160,25 @@ impl Origin {
 pub struct Provenance {
     /// Every property with its values and how many runs had each.
     pub properties: Vec<(&'static str, BTreeMap<String, usize>)>,
+    /// The same of what moves no digit.
+    pub beside: Vec<(&'static str, BTreeMap<String, usize>)>,
 }
 
 impl Provenance {
     /// Collects the environments of the plan's completed runs.
     pub fn of(plan: &Plan, records: &BTreeMap<RunId, RunRecord>) -> Provenance {
-        let mut properties: Vec<(&'static str, BTreeMap<String, usize>)> = Vec::new();
+        let mut provenance = Provenance::default();
         let completed = |run: &&PlannedRun| {
             records
                 .get(&run.id)
                 .is_some_and(|record| record.outcome == Outcome::Completed)
         };
         for run in plan.runs.iter().filter(completed) {
-            for (i, (name, value)) in describe(&records[&run.id].environment)
-                .into_iter()
-                .enumerate()
-            {
-                if properties.len() == i {
-                    properties.push((name, BTreeMap::new()));
-                }
-                *properties[i].1.entry(value).or_default() += 1;
-            }
+            let environment = &records[&run.id].environment;
+            count(&mut provenance.properties, describe(environment));
+            count(&mut provenance.beside, describe_beside(environment));
         }
-        Provenance { properties }
+        provenance
     }
 
     /// The properties in which runs differ: their numbers are not strictly comparable.
@@ -195,14 +191,52 @@ impl Provenance {
     }
 }
 
-fn describe(environment: &Environment) -> Vec<(&'static str, String)> {
-    let or_none = |text: &str| {
-        if text.is_empty() {
-            "none".to_string()
-        } else {
-            text.to_string()
+fn count(
+    properties: &mut Vec<(&'static str, BTreeMap<String, usize>)>,
+    values: Vec<(&'static str, String)>,
+) {
+    for (i, (name, value)) in values.into_iter().enumerate() {
+        if properties.len() == i {
+            properties.push((name, BTreeMap::new()));
         }
+        *properties[i].1.entry(value).or_default() += 1;
+    }
+}
+
+fn or_none(text: &str) -> String {
+    match text.is_empty() {
+        true => "none".to_string(),
+        false => text.to_string(),
+    }
+}
+
+/// What is told for a reader and moves no digit; `not recorded` by an older build.
+fn describe_beside(environment: &Environment) -> Vec<(&'static str, String)> {
+    let beside = &environment.beside;
+    let known = |text: String, known: bool| match known {
+        true => text,
+        false => "not recorded".to_string(),
     };
+    let text = |text: &str| known(text.into(), !text.is_empty());
+    let gibibytes = beside.memory as f64 / f64::from(1 << 30);
+    vec![
+        ("processor", text(&beside.processor)),
+        ("cores", known(beside.cores.to_string(), beside.cores > 0)),
+        (
+            "memory",
+            known(format!("{gibibytes:.1} GiB"), beside.memory > 0),
+        ),
+        ("tch", text(&beside.tch)),
+        (
+            "driver",
+            or_none(beside.driver.as_deref().unwrap_or_default()),
+        ),
+        ("compiler", text(&beside.rustc)),
+        ("system", text(&beside.system)),
+    ]
+}
+
+fn describe(environment: &Environment) -> Vec<(&'static str, String)> {
     // `cuda:0` and `cuda:1` are the same kind of place.
     let device = environment.device.split(':').next().unwrap_or_default();
     vec![
@@ -224,6 +258,14 @@ fn describe(environment: &Environment) -> Vec<(&'static str, String)> {
         (
             "MKL_CBWR",
             or_none(environment.mkl_cbwr.as_deref().unwrap_or_default()),
+        ),
+        (
+            "CUDA",
+            or_none(environment.cuda.as_deref().unwrap_or_default()),
+        ),
+        (
+            "cuDNN",
+            or_none(environment.cudnn.as_deref().unwrap_or_default()),
         ),
     ]
 }

@@ -1,5 +1,10 @@
+// Says of a table that is wider than the page that it scrolls.
 // Sorts a table by the column whose head is pressed, each group by itself; a third press brings the printed order back.
 "use strict";
+const wide = new ResizeObserver(entries => {
+  for (const { target } of entries) target.classList.toggle("scrolls", target.scrollWidth > target.clientWidth + 1);
+});
+for (const box of document.querySelectorAll(".wide")) wide.observe(box);
 for (const table of document.querySelectorAll("table")) {
   const heads = [...table.tHead.rows[0].cells];
   const body = table.tBodies[0];

@@ -6,13 +6,11 @@ use super::Sides;
 use super::number::Number;
 use super::provenance::Origin;
 use crate::event::RunRecord;
-use crate::judge::{
-    Cell, Cells, DerivedValue, Rule, Sample, Weighed, derived_value, digits, direction, judge_cell,
-};
+use crate::judge::{Absent, Cell, Cells, Rule, Weighed, digits, direction, judge_cell};
 use crate::plan::RunId;
 use crate::stats::Estimate;
 use crate::suite::{
-    Column, DerivedTable, Direction, MethodEntry, Reported, Spread, Statistic, Suite, SuiteTable,
+    Column, Direction, MethodEntry, Reported, Spread, Statistic, Suite, SuiteTable,
 };
 
 /// A table of the paper with ours beside it.
@@ -68,6 +66,18 @@ impl Head {
         };
         format!("{}{unit}{arrow}", self.title)
     }
+
+    /// `in %; higher is better`; empty where neither is to be said.
+    pub fn words(&self) -> String {
+        let unit = self.unit.as_ref().map(|unit| format!("in {unit}"));
+        let better = match self.better {
+            Some(Direction::Higher) => Some("higher is better".to_string()),
+            Some(Direction::Lower) => Some("lower is better".to_string()),
+            None => None,
+        };
+        let words: Vec<String> = unit.into_iter().chain(better).collect();
+        words.join("; ")
+    }
 }
 
 /// A row.
@@ -112,12 +122,42 @@ pub struct Shown {
     pub missing: Option<String>,
     /// Seeds whose run diverged.
     pub diverged: usize,
-    /// The value of each seed, with its runs.
-    pub seeds: Vec<Sample>,
+    /// The seeds it rests on.
+    pub seeds: Vec<Seed>,
+    /// The planned ones that it lacks.
+    pub absent: Vec<Absent>,
     /// The runs it is made of.
     pub runs: BTreeSet<RunId>,
     /// Where they ran.
     pub origin: Origin,
+}
+
+/// A seed behind a number.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seed {
+    /// The seed.
+    pub seed: u64,
+    /// Its value; none where the number is one of all seeds together, as a correlation is.
+    pub value: Option<f64>,
+    /// The runs it comes from.
+    pub runs: BTreeSet<RunId>,
+}
+
+impl Seed {
+    /// Those that a cell rests on.
+    pub(super) fn of(cell: &Cell) -> Vec<Seed> {
+        let valued = cell.samples.iter().map(|sample| Seed {
+            seed: sample.seed,
+            value: Some(sample.value),
+            runs: sample.runs.clone(),
+        });
+        let over = cell.over.iter().map(|(&seed, runs)| Seed {
+            seed,
+            value: None,
+            runs: runs.clone(),
+        });
+        valued.chain(over).collect()
+    }
 }
 
 /// The best and the worst of a column.
@@ -220,6 +260,11 @@ impl Comparison {
         self.rows.iter().flat_map(|row| &row.cells)
     }
 
+    /// Where each number of ours comes from.
+    pub fn origins(&self) -> impl Iterator<Item = &Origin> {
+        self.cells().map(|cell| &cell.origin)
+    }
+
     /// Whose numbers each method has here.
     pub fn lines(&self, sides: Sides) -> Lines {
         match (sides, self.has_reported()) {
@@ -227,6 +272,28 @@ impl Comparison {
             (Sides::Both, true) => Lines::Both,
             (Sides::Both, false) => Lines::Ours,
         }
+    }
+
+    /// A head whose unit and direction all columns share; none when they differ.
+    pub fn common(&self) -> Option<&Head> {
+        let first = self.columns.first()?;
+        let same = |head: &Head| head.unit == first.unit && head.better == first.better;
+        self.columns.iter().all(same).then_some(first)
+    }
+
+    /// `best in bold, worst in italics`, of the marks that it has.
+    pub fn marks_words(&self, best: &str, worst: &str) -> String {
+        let has = |wanted: Mark| {
+            let mut marks = self
+                .cells()
+                .flat_map(|cell| [cell.paper_mark, cell.ours_mark]);
+            marks.any(|mark| mark == wanted)
+        };
+        let words = [
+            has(Mark::Best).then(|| format!("best {best}")),
+            has(Mark::Worst).then(|| format!("worst {worst}")),
+        ];
+        words.into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 
     /// Whether the paper reports anything in this table.
@@ -309,6 +376,7 @@ fn show(
         Spread::Ci95 => estimate.ci95(),
         Spread::SdOverColumns => cell.over_columns,
     });
+    let seeds = Seed::of(cell);
     Shown {
         paper: reported.as_ref().map(|reported| Number {
             mean: reported.value,
@@ -334,12 +402,9 @@ fn show(
         planned: cell.planned,
         missing: cell.missing(),
         diverged: cell.diverged(),
-        seeds: cell.samples.clone(),
-        runs: cell
-            .samples
-            .iter()
-            .flat_map(|sample| sample.runs.iter().cloned())
-            .collect(),
+        runs: seeds.iter().flat_map(|seed| seed.runs.clone()).collect(),
+        seeds,
+        absent: cell.without.clone(),
         origin: Origin::default(),
     }
 }
@@ -395,48 +460,4 @@ fn spread_words(columns: &[Head]) -> Option<String> {
         }
     }
     (!words.is_empty()).then(|| words.join(", or "))
-}
-
-/// A table of correlations over methods.
-#[derive(Clone, Debug)]
-pub struct Derived {
-    /// Short name.
-    pub id: String,
-    /// Caption.
-    pub title: String,
-    /// Where the reported numbers stand.
-    pub place: String,
-    /// The table it is computed from and the column everything is correlated with.
-    pub from: String,
-    /// The rows.
-    pub rows: Vec<DerivedLine>,
-}
-
-/// A row of a derived table.
-#[derive(Clone, Debug)]
-pub struct DerivedLine {
-    /// First column.
-    pub title: String,
-    /// Its numbers.
-    pub value: DerivedValue,
-}
-
-impl Derived {
-    /// Computes a derived table on both sides.
-    pub fn of(suite: &Suite, table: &DerivedTable, cells: &Cells, rule: &Rule) -> Derived {
-        let line = |row: &crate::suite::DerivedRow| DerivedLine {
-            title: row.title.clone(),
-            value: derived_value(suite, cells, table, row, rule),
-        };
-        Derived {
-            id: table.id.clone(),
-            title: table.title.clone(),
-            place: table.place.clone(),
-            from: format!(
-                "Pearson's correlation over the methods of {} with {}",
-                table.from, table.correlation_with
-            ),
-            rows: table.rows.iter().map(line).collect(),
-        }
-    }
 }

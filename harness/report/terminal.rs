@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 
 use super::markdown::{LEGEND, as_printed, list, note, origins, sign, without};
 use super::number::{fixed, or_nothing};
-use super::{Comparison, Derived, Lines, Mark, Report, Shown, Sides};
+use super::{Comparison, Derived, Lines, Mark, Report, Shown, Sides, steers};
 use crate::judge::{Ruling, Verdict};
 
 /// How to write for a terminal.
@@ -201,10 +201,15 @@ fn comparison(out: &mut String, table: &Comparison, sides: Sides, style: Style) 
         out.push('\n');
         start = end;
     }
+    let best = match table.marks_words("", "").is_empty() {
+        true => "",
+        false => "; * best",
+    };
+    let signs = origins(table.origins());
     let text = match lines {
-        Lines::Both => format!("{LEGEND}; {}; * best.{}", note(table), origins(table)),
-        Lines::Paper => format!("{}; * best.", as_printed(table)),
-        Lines::Ours => format!("{}; * best.{}", note(table), origins(table)),
+        Lines::Both => format!("{LEGEND}; {}{best}.{signs}", note(table)),
+        Lines::Paper => format!("{}{best}.", as_printed(table)),
+        Lines::Ours => format!("{}{best}.{signs}", note(table)),
     };
     let _ = writeln!(out, "{}\n", style.paint(DIM, &wrapped(&text, style.width)));
 }
@@ -296,7 +301,7 @@ fn derived(out: &mut String, table: &Derived, sides: Sides, style: Style) {
             "{name}{:>10}{:>12}{:>10}",
             number(row.value.printed.as_ref().map(|printed| printed.value)),
             number(recomputed),
-            number(ours),
+            number(ours) + row.origin.signs(),
         );
         let judged = verdict.map_or(String::new(), |verdict| {
             style.paint(verdict_colour(verdict), &format!(" {}", sign(verdict)))
@@ -313,7 +318,11 @@ fn derived(out: &mut String, table: &Derived, sides: Sides, style: Style) {
         );
     }
     let note = match sides {
-        Sides::Both => format!("{}; {LEGEND}.", plain(&table.from)),
+        Sides::Both => format!(
+            "{}; {LEGEND}.{}",
+            plain(&table.from),
+            origins(table.origins())
+        ),
         Sides::Paper => format!("{}.", plain(&table.from)),
     };
     let _ = writeln!(
@@ -323,10 +332,10 @@ fn derived(out: &mut String, table: &Derived, sides: Sides, style: Style) {
     );
 }
 
-/// Text that cannot move the cursor or change colours.
+/// Text that cannot move the cursor, change colours or turn the direction of what follows.
 pub fn plain(text: &str) -> String {
     text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
+        .map(|c| if steers(c) { ' ' } else { c })
         .collect()
 }
 

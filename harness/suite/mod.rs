@@ -22,6 +22,7 @@ pub use language::*;
 pub use lines::Lines;
 pub use problem::{Problem, Problems, nearest};
 pub use reported::{Reported, amount};
+pub(crate) use settings::is_no_setting;
 pub use settings::{Setting, Source};
 
 /// What messages call the file of a [`Suite`].

@@ -32,9 +32,19 @@ pub struct Setting {
 
 const SECTIONS: [&str; 5] = ["models", "metrics", "training", "tasks", "methods"];
 
-/// Every setting in the order of the file, but for the names with which entries refer to one another, and what
-/// the paper says of sizes. A value's own comment counts first, then those of the keys around it from
-/// the inside out, behind the key or in the lines above it.
+/// Whether a key only names another entry of the file or a method, or tells sizes that decide no number: those are no
+/// settings.
+pub(crate) fn is_no_setting(section: &str, key: &str) -> bool {
+    let first = key.split(['.', '[']).next().unwrap_or_default();
+    match section {
+        "tasks" => ["model", "training", "metric", "sizes", "scale"].contains(&first),
+        "methods" => first == "method",
+        _ => false,
+    }
+}
+
+/// Every setting in the order of the file. Its source is the comment at the end of its line or, without one, the comment
+/// lines right above that line: what a comment says of one line says nothing of another, and nothing of the lines inside.
 pub(super) fn of(text: &str, tree: &Node) -> Vec<Setting> {
     let file = File {
         text,
@@ -47,8 +57,7 @@ pub(super) fn of(text: &str, tree: &Node) -> Vec<Setting> {
             continue;
         };
         for (entry, node) in entries {
-            let around = vec![file.line(entry.span.start)];
-            file.collect(section, &entry.text, "", node, &around, &mut found);
+            file.collect(section, &entry.text, "", node, &mut found);
         }
     }
     found
@@ -66,25 +75,17 @@ impl File<'_> {
         entry: &str,
         key: &str,
         node: &Node,
-        around: &[usize],
         found: &mut Vec<Setting>,
     ) {
-        let names = match section {
-            "tasks" => &["model", "training", "metric", "sizes", "scale"][..],
-            "methods" => &["method"],
-            _ => &[],
-        };
-        if names.contains(&key) {
+        if is_no_setting(section, key) {
             return;
         }
         let value = match &node.kind {
             Kind::Mapping(children) if !children.is_empty() => {
                 for (child, node) in children {
                     let dot = if key.is_empty() { "" } else { "." };
-                    let mut around = around.to_vec();
-                    around.push(self.line(child.span.start));
                     let key = format!("{key}{dot}{}", child.text);
-                    self.collect(section, entry, &key, node, &around, found);
+                    self.collect(section, entry, &key, node, found);
                 }
                 return;
             }
@@ -101,7 +102,7 @@ impl File<'_> {
                 if texts.len() < items.len() {
                     for (i, item) in items.iter().enumerate() {
                         let key = format!("{key}[{i}]");
-                        self.collect(section, entry, &key, item, around, found);
+                        self.collect(section, entry, &key, item, found);
                     }
                     return;
                 }
@@ -109,25 +110,33 @@ impl File<'_> {
             }
         };
         let line = self.line(node.span.start);
+        let source = self.source(line, key, found);
         found.push(Setting {
             section,
             entry: entry.into(),
             key: key.into(),
             value,
             line: line + 1,
-            source: self.source(line, around),
+            source,
         });
     }
 
-    fn source(&self, line: usize, around: &[usize]) -> Source {
-        let own = self.behind(line);
-        let outer = around.iter().rev().filter(|&&other| other != line);
-        let behind = outer.clone().filter_map(|&other| self.behind(other));
-        let above = around.iter().rev().filter_map(|&other| self.above(other));
-        let remark = own.clone().unwrap_or_default();
-        let mut said = own.into_iter().chain(behind).chain(above).map(classify);
-        said.find(|source| !matches!(source, Source::Unsaid(_)))
-            .unwrap_or(Source::Unsaid(remark))
+    /// `as above` is what the last setting of the same key before it says.
+    fn source(&self, line: usize, key: &str, before: &[Setting]) -> Source {
+        let behind = self.lines.get(line).and_then(|line| comment(line));
+        let said = behind.map(str::to_string).or_else(|| self.above(line));
+        match said {
+            Some(said) if said.starts_with("as above") => {
+                let mut same = before
+                    .iter()
+                    .rev()
+                    .filter(|other| last(&other.key) == last(key));
+                let full = same.find(|other| other.line <= line);
+                full.map_or(Source::Unsaid(said), |other| other.source.clone())
+            }
+            Some(said) => classify(said),
+            None => Source::Unsaid(String::new()),
+        }
     }
 
     /// Position of the line that holds a byte.
@@ -136,37 +145,21 @@ impl File<'_> {
         before.iter().filter(|&&byte| byte == b'\n').count()
     }
 
-    /// The comment at the end of a line; `as above` means that of the last line that says it in full.
-    fn behind(&self, line: usize) -> Option<String> {
-        let said = comment(self.lines.get(line)?)?;
-        if !said.starts_with("as above") {
-            return Some(said.into());
-        }
-        let full = self.lines[..line]
-            .iter()
-            .rev()
-            .filter(|line| !is_comment(line));
-        full.filter_map(|line| comment(line))
-            .find(|other| !other.starts_with("as above"))
-            .map(str::to_string)
-    }
-
-    /// The comment lines that head the group a line is in: above it, as deep as it is, with no blank line between.
+    /// The comment lines right above a line.
     fn above(&self, line: usize) -> Option<String> {
-        let deep = |line: &str| line.len() - line.trim_start().len();
-        let own = deep(self.lines.get(line)?);
-        let group = self.lines[..line].iter().rev();
-        let mut group = group.take_while(|line| !line.trim().is_empty() && deep(line) >= own);
-        let heads = |line: &&&str| is_comment(line) && deep(line) == own;
-        let last = group.find(heads)?;
-        let block = std::iter::once(last).chain(group);
-        let mut said: Vec<&str> = block
-            .take_while(|line| is_comment(line) && deep(line) == own)
+        let before = self.lines.get(..line)?.iter().rev();
+        let mut said: Vec<&str> = before
+            .take_while(|line| is_comment(line))
             .map(|line| line.trim_start().trim_start_matches('#').trim())
             .collect();
         said.reverse();
         (!said.is_empty()).then(|| said.join(" "))
     }
+}
+
+/// The last part of a key, `lr` of `base.lr`.
+fn last(key: &str) -> &str {
+    key.rsplit('.').next().unwrap_or(key)
 }
 
 fn is_comment(line: &str) -> bool {

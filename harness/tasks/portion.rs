@@ -186,10 +186,16 @@ impl Portion {
 /// The SHA-256 of a large file of the hub's cache: a link to a blob that bears it as its name, verified when it came, so
 /// that gigabytes need not be read again to know it.
 fn hash_of_blob(path: &Path) -> Option<String> {
+    hash_of_file(path).filter(|hash| hash.len() == 64)
+}
+
+/// The hash that names a file of the hub's cache: SHA-256, or Git's for a small file.
+pub(crate) fn hash_of_file(path: &Path) -> Option<String> {
     let blob = fs::read_link(path).ok()?;
     let folder = blob.parent()?.file_name()?;
     let name = blob.file_name()?.to_str()?;
-    let is_hash = name.len() == 64 && name.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let is_hash =
+        matches!(name.len(), 40 | 64) && name.bytes().all(|digit| digit.is_ascii_hexdigit());
     (folder == "blobs" && is_hash).then(|| name.to_string())
 }
 

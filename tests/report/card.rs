@@ -32,6 +32,77 @@ fn the_comment_behind_a_setting_is_its_source() {
 }
 
 #[test]
+fn a_comment_says_nothing_of_other_lines() {
+    let text = SUITE
+        .replace(
+            "  digits:\n    model",
+            "  # Section A\n  digits:\n    model",
+        )
+        .replace(
+            "    input: {images: {}}",
+            "    input:    # Section B\n      images:\n        mean: 0.1",
+        );
+    let suite = parse(Path::new("suites/hand-made.yaml"), &text).unwrap();
+    assert_eq!(
+        source(&suite, "digits", "input.images.mean"),
+        Source::Unsaid("".into())
+    );
+    assert_eq!(
+        source(&suite, "digits", "data.folder"),
+        Source::Unsaid("".into())
+    );
+}
+
+#[test]
+fn what_the_file_writes_is_no_default_and_a_default_has_the_words_of_the_language() {
+    let report = report();
+    let keys: Vec<&str> = report
+        .card
+        .defaults
+        .iter()
+        .map(|[_, _, key, ..]| key.as_str())
+        .collect();
+    for key in ["model", "training", "metric", "method"] {
+        assert!(!keys.contains(&key), "{key}");
+    }
+    let [.., words] = report
+        .card
+        .defaults
+        .iter()
+        .find(|[_, entry, key, ..]| entry == "$(ASAM)" && key == "asam_eta")
+        .unwrap();
+    assert_eq!(
+        words,
+        "0 by equation 2 of the paper; ASAM's authors use 0.01"
+    );
+}
+
+#[test]
+fn the_card_tells_what_runs_found_on_their_machines() {
+    let suite = suite();
+    let mut records = records(&suite);
+    for record in records.values_mut() {
+        let environment = &mut record.environment;
+        (environment.cuda, environment.beside.cores) = (Some("12.8".into()), 16);
+        environment.beside.rustc = "rustc 1.95.0".into();
+        let hash = "ab".repeat(32);
+        environment
+            .files
+            .insert("owner/name/train.parquet".into(), hash);
+    }
+    let plan = expand(std::slice::from_ref(&suite));
+    let card = harness::report::card::markdown(&Report::of(&suite, &plan, &records));
+    for words in [
+        "CUDA: 12.8",
+        "cores: 16",
+        "compiler: rustc 1.95.0",
+        "| digits | train | training |",
+    ] {
+        assert!(card.contains(words), "{words} in {card}");
+    }
+}
+
+#[test]
 fn names_on_the_card_stay_text() {
     let report = Report::of_paper(&parse(Path::new("suites/hand-made.yaml"), SUITE).unwrap());
     assert!(!html::page(&report).contains("<script>|"));
@@ -71,7 +142,7 @@ fn the_card_sets_the_papers_passes_and_sizes_beside_those_of_the_code_and_the_da
             .to_string()
     };
     assert!(line("| TRAM-Fisher |").contains(
-        "| 3 and 3 | 2 and 2 | TRAM paper, algorithm 2 | harness/optim/src/tram\\_fisher.rs |"
+        "| 3 and 3 | 2 and 2 (Table 2) | TRAM paper, algorithm 2 | harness/optim/src/tram\\_fisher.rs |"
     ));
     assert!(line("| xnli | en/train |").contains("| training | 393K examples (Table 8) |"));
 

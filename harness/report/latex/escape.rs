@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::report::steers;
+
 /// Text that LaTeX prints as it is, in an argument or a table. A letter its standard fonts lack is printed as its
 /// number, `U+4E2D`, because an unknown one ends the compilation.
 pub fn escape(text: &str) -> String {
@@ -42,6 +44,8 @@ pub fn escape(text: &str) -> String {
             '−' => out.push_str("$-$"),
             '±' => out.push_str("$\\pm$"),
             '×' => out.push_str("$\\times$"),
+            '†' => out.push_str("$\\dagger$"),
+            '°' => out.push_str("$^\\circ$"),
             '·' => out.push_str("$\\cdot$"),
             '↑' => out.push_str("$\\uparrow$"),
             '↓' => out.push_str("$\\downarrow$"),
@@ -55,7 +59,7 @@ pub fn escape(text: &str) -> String {
                 Some(name) => {
                     let _ = write!(out, "$\\{name}$");
                 }
-                None if c.is_control() || c.is_whitespace() => out.push(' '),
+                None if steers(c) || c.is_whitespace() => out.push(' '),
                 None => {
                     let _ = write!(out, "U+{:04X}", u32::from(c));
                 }

@@ -65,7 +65,7 @@ pub(super) fn draw(
         without: Vec::new(),
         lines: Vec::new(),
     };
-    (known >= METHODS).then(|| scatter::draw(&plane, &drawing))
+    (known >= METHODS).then(|| scatter::draw(&plane, &drawing, None))
 }
 
 fn ours_alone(cell: Shown) -> Shown {

@@ -2,20 +2,23 @@
 
 use std::collections::BTreeMap;
 
+use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
 
 use super::{
-    FAINT, PALETTE, Picture, SIZE, SOFT, TEXT, clip, dash, picture, range, tick_decimals, width,
-    write,
+    FAINT, PALETTE, Picture, SIZE, SOFT, TEXT, clip, dash, picture, range, tick, tick_decimals,
+    width, write,
 };
-use crate::event::RunRecord;
+use crate::event::{Outcome, RunRecord};
 use crate::plan::{RunId, run_spec};
 use crate::stats::Estimate;
-use crate::suite::{Column, Curves, Suite};
+use crate::suite::{Column, Curves, MethodEntry, Suite};
 
 const PLOT: (i32, i32) = (640, 380);
 const TOP: i32 = 16;
+/// Room for the tall letters of the vertical axis' title.
+const ASIDE: i32 = 8;
 /// More points than this a reader cannot see.
 const POINTS: usize = 200;
 
@@ -25,6 +28,18 @@ struct Curve {
     points: Vec<(f64, f64)>,
     /// Standard deviation over the seeds at each point; 0 of a single one.
     spreads: Vec<f64>,
+}
+
+impl Curve {
+    /// Both edges of its band.
+    fn ends(&self) -> impl Iterator<Item = f64> {
+        let both = self.points.iter().zip(&self.spreads);
+        both.flat_map(|((_, y), sd)| [y - sd, y + sd])
+    }
+
+    fn has_band(&self) -> bool {
+        self.spreads.iter().any(|sd| *sd > 0.0)
+    }
 }
 
 pub(super) fn draw(
@@ -40,7 +55,7 @@ pub(super) fn draw(
     let points = || curves.iter().flat_map(|curve| &curve.points);
     let (Some((_, x1)), Some((y0, y1))) = (
         range(points().map(|point| point.0)),
-        range(points().map(|point| point.1)),
+        range(curves.iter().flat_map(Curve::ends)),
     ) else {
         return Err(format!(
             "no run has observed {} on {} yet",
@@ -55,8 +70,13 @@ pub(super) fn draw(
         .unwrap_or(0)
         + 50;
     let height = (TOP + PLOT.1).max(TOP + 30 + 20 * names.len() as i32);
-    picture((PLOT.0 + legend) as u32, height as u32, |root| {
-        let area = root.clone().shrink((0, TOP), PLOT);
+    let mut notes = Vec::new();
+    if curves.iter().any(Curve::has_band) {
+        notes.push("Lines: mean over seeds. Bands: ±1 standard deviation over seeds.".to_string());
+    }
+    notes.extend(lacking(suite, drawing, &curves, records));
+    picture((PLOT.0 + legend) as u32, height as u32, &notes, |root| {
+        let area = root.clone().shrink((ASIDE, TOP), (PLOT.0 - ASIDE, PLOT.1));
         let decimals = tick_decimals(y0, y1);
         let mut chart = ChartBuilder::on(&area)
             .margin_right(12)
@@ -67,8 +87,8 @@ pub(super) fn draw(
             .configure_mesh()
             .x_labels(6)
             .y_labels(6)
-            .x_label_formatter(&|x| format!("{x:.0}"))
-            .y_label_formatter(&|y| format!("{y:.decimals$}"))
+            .x_label_formatter(&|x| tick(*x, 0))
+            .y_label_formatter(&|y| tick(*y, decimals))
             .label_style(("sans-serif", SIZE - 1.0).into_font().color(&SOFT))
             .x_desc("updates")
             .y_desc(clip(&format!("{}, {}", drawing.metric, drawing.on), 40))
@@ -89,8 +109,8 @@ pub(super) fn draw(
                 .zip(&curve.spreads)
                 .rev()
                 .map(|((x, y), sd)| (*x, y - sd));
-            let band: Vec<(f64, f64)> = up.chain(down).map(|(x, y)| (x, y.clamp(y0, y1))).collect();
-            if curve.spreads.iter().any(|sd| *sd > 0.0) {
+            let band: Vec<(f64, f64)> = up.chain(down).collect();
+            if curve.has_band() {
                 chart.draw_series([Polygon::new(band, PALETTE[i % PALETTE.len()].mix(0.13))])?;
             }
         }
@@ -110,14 +130,66 @@ pub(super) fn draw(
                         gap,
                         style,
                     ))?;
-                    root.draw(&PathElement::new(vec![key[0], (key[0].0 + 8, y)], style))?;
-                    root.draw(&PathElement::new(vec![(key[1].0 - 8, y), key[1]], style))?;
+                    root.draw(&DashedPathElement::new(key.into_iter(), line, gap, style))?;
                 }
             }
             write(root, &names[i], (PLOT.0 + 34, y), &TEXT, SIZE, HPos::Left)?;
         }
         Ok(())
     })
+}
+
+/// The methods without a curve, and those of which seeds are not in it to the end.
+fn lacking(
+    suite: &Suite,
+    drawing: &Curves,
+    curves: &[Curve],
+    records: &BTreeMap<RunId, RunRecord>,
+) -> Vec<String> {
+    let (mut without, mut partly) = (Vec::new(), Vec::new());
+    for (method, entry) in &suite.methods {
+        if !observes(entry, &drawing.metric) {
+            continue;
+        }
+        let mut lost: BTreeMap<String, usize> = BTreeMap::new();
+        for run in runs(suite, &drawing.task, method) {
+            let ending = match records.get(&run).map(|record| &record.outcome) {
+                Some(Outcome::Completed) => continue,
+                Some(outcome) => outcome.to_string(),
+                None => "not run".into(),
+            };
+            *lost.entry(ending).or_default() += 1;
+        }
+        if lost.is_empty() {
+            continue;
+        }
+        let words = lost
+            .iter()
+            .map(|(ending, count)| format!("{count} {ending}"));
+        let words: Vec<String> = words.collect();
+        let text = format!("{} ({})", clip(method, 24), words.join(", "));
+        match curves.iter().any(|curve| curve.method == *method) {
+            true => partly.push(text),
+            false => without.push(text),
+        }
+    }
+    let note = |what: &str, methods: Vec<String>| {
+        (!methods.is_empty()).then(|| format!("{what}: {}.", methods.join(", ")))
+    };
+    let notes = [
+        note("No line for", without),
+        note("Not every seed to the end", partly),
+    ];
+    notes.into_iter().flatten().collect()
+}
+
+/// Whether training by a method can tell a quantity: a model evaluated as it is tells none, and only where outputs are
+/// compared is there a distance.
+fn observes(entry: &MethodEntry, metric: &str) -> bool {
+    match entry {
+        MethodEntry::Untrained(_) => false,
+        MethodEntry::Trained(method) => metric != "distance" || method.distance().contains("KL("),
+    }
 }
 
 /// The mean over the seeds that observed a step, thinned to what a reader can see.

@@ -5,7 +5,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
 
 use super::{
-    Area, FAINT, Fallible, OURS, PAPER, Picture, SIZE, SOFT, TEXT, clip, picture, range,
+    Area, FAINT, Fallible, OURS, PAPER, Picture, SIZE, SOFT, TEXT, clip, picture, range, tick,
     tick_decimals, width, write,
 };
 use crate::judge::{Basis, Verdict, Weighed};
@@ -35,12 +35,12 @@ pub(super) fn draw(table: &Comparison) -> Option<Result<Picture, String>> {
                 .any(|row| difference(&row.cells[*c]).is_some())
         })
         .collect();
+    // Rows without a difference say why in its place.
     let rows: Vec<usize> = (0..table.rows.len())
         .filter(|r| {
-            table.rows[*r]
-                .cells
+            columns
                 .iter()
-                .any(|cell| difference(cell).is_some())
+                .any(|c| table.rows[*r].cells[*c].weighed.is_some())
         })
         .collect();
     if columns.is_empty() {
@@ -66,7 +66,18 @@ pub(super) fn draw(table: &Comparison) -> Option<Result<Picture, String>> {
         (label + across * (panel + 16) + 8).max(key),
         TOP + down * height,
     );
-    Some(picture(size.0 as u32, size.1 as u32, |root| {
+    let without = (0..table.columns.len()).filter(|c| {
+        !columns.contains(c) && table.rows.iter().any(|row| row.cells[*c].weighed.is_some())
+    });
+    let without: Vec<&str> = without.map(|c| table.columns[c].title.as_str()).collect();
+    let notes = match without.is_empty() {
+        true => Vec::new(),
+        false => vec![format!(
+            "Without a panel, because ours has no number there: {}.",
+            without.join(", ")
+        )],
+    };
+    Some(picture(size.0 as u32, size.1 as u32, &notes, |root| {
         legend(root)?;
         for (i, &c) in columns.iter().enumerate() {
             let (x, y) = ((i % ACROSS) as i32, (i / ACROSS) as i32);
@@ -181,7 +192,7 @@ fn panel(
         .disable_y_mesh()
         .disable_y_axis()
         .x_labels(4)
-        .x_label_formatter(&|x| format!("{x:.decimals$}"))
+        .x_label_formatter(&|x| tick(*x, decimals))
         .x_label_style(("sans-serif", SIZE - 1.0).into_font().color(&SOFT))
         .x_desc("ours − paper")
         .axis_desc_style(("sans-serif", SIZE - 1.0).into_font().color(&SOFT))
@@ -200,8 +211,20 @@ fn panel(
     let zero = vec![(0.0, 0.0), (0.0, rows.len() as f64)];
     chart.draw_series([PathElement::new(zero, SOFT.stroke_width(1))])?;
     for (r, shown) in cells.iter().enumerate() {
-        let Some(shown) = shown else { continue };
         let y = r as f64 + 0.5;
+        let Some(shown) = shown else {
+            if let Some(weighed) = &table.rows[rows[r]].cells[c].weighed {
+                let (zero, y) = chart.backend_coord(&(0.0, y));
+                // On the side where the line at zero is not.
+                let (x, side) = match zero - corner.0 > panel / 2 {
+                    true => (corner.0 + 6, HPos::Left),
+                    false => (corner.0 + panel - 6, HPos::Right),
+                };
+                let word = weighed.verdict.to_string();
+                write(root, &word, (x, y), &SOFT, SIZE - 2.0, side)?;
+            }
+            continue;
+        };
         if let Some([low, high]) = shown.weighed.interval {
             let line = vec![(low, y), (high, y)];
             chart.draw_series([PathElement::new(line, TEXT.stroke_width(2))])?;

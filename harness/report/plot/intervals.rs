@@ -4,10 +4,10 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
 
 use super::{
-    Area, FAINT, Fallible, OURS, PAPER, Picture, SIZE, SOFT, TEXT, clip, picture, range,
-    tick_decimals, width, write,
+    Area, FAINT, Fallible, OURS, PAPER, Picture, SIZE, SOFT, TEXT, clip, lacking, picture, range,
+    tick, tick_decimals, width, write,
 };
-use crate::report::{Comparison, Shown};
+use crate::report::{Comparison, Line, Shown};
 use crate::suite::{Intervals, Spread};
 
 const ROW: i32 = 36;
@@ -48,7 +48,15 @@ pub(super) fn draw(table: &Comparison, drawing: &Intervals) -> Result<Picture, S
     let height = PANEL_TITLE + ROW * names.len() as i32 + AXIS + 10;
     let down = columns.len().div_ceil(ACROSS) as i32;
     let size = (label + across * (panel + 16) + 8, TOP + down * height);
-    picture(size.0 as u32, size.1 as u32, |root| {
+    let some = |row: &Line| columns.iter().any(|c| row.cells[*c].estimate.is_some());
+    let notes = match table.rows.iter().any(some) {
+        true => lacking(table.rows.iter().map(|row| {
+            let cells = columns.iter().map(|c| &row.cells[*c]);
+            (row.method.as_str(), cells.collect())
+        })),
+        false => Vec::new(),
+    };
+    picture(size.0 as u32, size.1 as u32, &notes, |root| {
         legend(root, table, &columns, label)?;
         for (i, &c) in columns.iter().enumerate() {
             let (x, y) = ((i % ACROSS) as i32, (i / ACROSS) as i32);
@@ -160,7 +168,7 @@ fn panel(root: &Area, table: &Comparison, c: usize, corner: (i32, i32), panel: i
         .disable_y_mesh()
         .disable_y_axis()
         .x_labels(4)
-        .x_label_formatter(&|x| format!("{x:.decimals$}"))
+        .x_label_formatter(&|x| tick(*x, decimals))
         .x_label_style(("sans-serif", SIZE - 1.0).into_font().color(&SOFT))
         .bold_line_style(FAINT)
         .light_line_style(TRANSPARENT)

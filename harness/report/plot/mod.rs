@@ -15,10 +15,11 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use self::canvas::Canvas;
-use super::{Comparison, Drawn};
+use super::number::fixed;
+use super::{Comparison, Drawn, Shown, steers};
 use crate::event::RunRecord;
 use crate::plan::RunId;
-use crate::suite::{Drawing, Figure, Suite};
+use crate::suite::{Column, Drawing, Figure, Suite};
 
 /// Draws a figure from the tables or, for curves, from what the runs observed.
 pub fn draw(
@@ -38,7 +39,8 @@ pub fn draw(
             table(&drawing.table).and_then(|table| intervals::draw(table, drawing))
         }
         Drawing::Scatter(drawing) => {
-            table(&drawing.table).and_then(|table| scatter::draw(table, drawing))
+            let mean = mean_title(suite, &drawing.table, &drawing.y);
+            table(&drawing.table).and_then(|table| scatter::draw(table, drawing, mean))
         }
         Drawing::Curves(drawing) => curves::draw(suite, drawing, records),
     };
@@ -48,6 +50,21 @@ pub fn draw(
         figure.place.clone(),
         picture,
     )
+}
+
+/// What the paper calls the mean of some columns of a table: the title of a column of means, or that of a row
+/// of correlations.
+fn mean_title(suite: &Suite, table: &str, columns: &[String]) -> Option<String> {
+    let means = suite.table(table)?.columns.iter();
+    let mean = means
+        .filter(|column| matches!(column, Column::Mean(mean) if mean.mean == columns))
+        .map(|column| column.title().to_string());
+    let derived = suite.derived_tables.iter();
+    let rows = derived
+        .filter(|derived| derived.from == table)
+        .flat_map(|derived| &derived.rows);
+    let rows = rows.filter(|row| row.columns == columns);
+    mean.chain(rows.map(|row| row.title.clone())).next()
 }
 
 /// The forest plot of every table with a number to compare, as `TABLE-differences`.
@@ -117,6 +134,10 @@ const PALETTE: [RGBColor; 7] = [
 /// Of plotters, whose SVG divides it by 1.24: these are 13 pixels.
 const SIZE: f64 = 16.0;
 
+/// Of notes: from the left, and from one line to the next.
+const NOTE_LEFT: i32 = 12;
+const NOTE_LINE: u32 = 18;
+
 /// A figure in both formats.
 pub(super) struct Picture {
     /// The text of the SVG.
@@ -125,26 +146,83 @@ pub(super) struct Picture {
     pub png: Vec<u8>,
 }
 
-/// A white picture of this size, filled by `paint`.
+/// A white picture of this size, filled by `paint`, with notes under it.
 fn picture(
     width: u32,
     height: u32,
+    notes: &[String],
     paint: impl FnOnce(&Area) -> Fallible,
 ) -> Result<Picture, String> {
-    let size = (width, height);
+    let notes = wrapped(notes, width as i32 - 2 * NOTE_LEFT);
+    let room = match notes.len() as u32 {
+        0 => 0,
+        lines => lines * NOTE_LINE + 10,
+    };
+    let size = (width, height + room);
     let (mut svg, mut pixels) = (String::new(), canvas::pixels(size));
     {
         let root = Canvas::new(&mut svg, &mut pixels, size).into_drawing_area();
         let painted = root
             .fill(&WHITE)
             .map_err(Into::into)
-            .and_then(|()| paint(&root));
+            .and_then(|()| paint(&root))
+            .and_then(|()| {
+                for (i, line) in notes.iter().enumerate() {
+                    let y = (height + 4 + NOTE_LINE * i as u32 + NOTE_LINE / 2) as i32;
+                    write(&root, line, (NOTE_LEFT, y), &SOFT, SIZE - 1.0, HPos::Left)?;
+                }
+                Ok(())
+            });
         painted
             .and_then(|()| Ok(root.present()?))
             .map_err(|error| error.to_string())?;
     }
     let png = canvas::encode(&pixels, size).map_err(|error| error.to_string())?;
     Ok(Picture { svg, png })
+}
+
+/// Every note broken at blanks into lines of so many pixels.
+fn wrapped(notes: &[String], room: i32) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for note in notes {
+        let mut line = String::new();
+        for word in note.split_whitespace() {
+            let longer = match line.is_empty() {
+                true => word.to_string(),
+                false => format!("{line} {word}"),
+            };
+            if !line.is_empty() && width(&longer, SIZE - 1.0) > room {
+                lines.push(std::mem::replace(&mut line, word.to_string()));
+            } else {
+                line = longer;
+            }
+        }
+        lines.push(line);
+    }
+    lines
+}
+
+/// Why methods have no number of ours in a figure, or one of fewer seeds than planned: one note each.
+fn lacking<'a>(cells: impl Iterator<Item = (&'a str, Vec<&'a Shown>)>) -> Vec<String> {
+    let (mut without, mut partly) = (Vec::new(), Vec::new());
+    for (method, cells) in cells {
+        let none = cells.iter().find(|cell| cell.estimate.is_none());
+        let partial = cells.iter().find(|cell| cell.missing.is_some());
+        let why = |cell: &Shown| cell.missing.clone().unwrap_or_else(|| "no number".into());
+        match (none, partial) {
+            (Some(cell), _) => without.push(format!("{} ({})", clip(method, 24), why(cell))),
+            (None, Some(cell)) => partly.push(format!("{} ({})", clip(method, 24), why(cell))),
+            (None, None) => {}
+        }
+    }
+    let note = |text: &str, methods: Vec<String>| {
+        (!methods.is_empty()).then(|| format!("{text}: {}.", methods.join(", ")))
+    };
+    let notes = [
+        note("Ours has no number for", without),
+        note("Ours lacks seeds of", partly),
+    ];
+    notes.into_iter().flatten().collect()
 }
 
 /// Text in pixels of the whole picture.
@@ -160,7 +238,7 @@ fn write(
         .into_font()
         .color(colour)
         .pos(Pos::new(side, VPos::Center));
-    let text: String = text.chars().filter(|c| !c.is_control()).collect();
+    let text: String = text.chars().filter(|c| !steers(*c)).collect();
     Ok(area.draw(&Text::new(text, at, style))?)
 }
 
@@ -202,9 +280,15 @@ fn tick_decimals(low: f64, high: f64) -> usize {
 
 /// The dash pattern of the `i`-th of many lines: colours repeat, patterns then differ.
 fn dash(i: usize) -> (i32, i32) {
-    if (i / PALETTE.len()).is_multiple_of(2) {
-        (1, 0)
-    } else {
-        (6, 4)
+    match i / PALETTE.len() {
+        0 => (1, 0),
+        1 => (7, 4),
+        2 => (2, 3),
+        more => (5 + 6 * (more as i32 - 2), 2),
     }
+}
+
+/// A number of an axis, with the minus of the tables.
+fn tick(value: f64, decimals: usize) -> String {
+    fixed(value, decimals)
 }

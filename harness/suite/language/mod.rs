@@ -92,4 +92,17 @@ pub struct Citation {
     /// The software versions it states, or that it states none.
     #[serde(default)]
     pub software: Option<String>,
+    /// The passes of an update that it prints.
+    #[serde(default)]
+    pub passes: Option<PrintedPasses>,
+}
+
+/// The passes of an update that a publication prints.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PrintedPasses {
+    /// Where it prints them.
+    pub place: String,
+    /// Forward and backward passes by method, `SAM: [2, 2]`.
+    pub of: IndexMap<String, [u32; 2]>,
 }

@@ -24,6 +24,7 @@ pub fn check(path: &Path, text: &str, tree: &Node, file: SuiteFile) -> Result<Su
         problems: Vec::new(),
     };
     sense.name("/suite", &file.suite);
+    sense.citation();
     sense.models();
     sense.tasks();
     sense.training();
@@ -128,6 +129,25 @@ impl<'a> Sense<'a> {
         if name.is_empty() || !name.chars().all(plain) || name.starts_with('.') || name.len() > 64 {
             self.problem(path, format!("`{name}` cannot name a file"))
                 .help = Some("use letters, digits, `-`, `_` and `.`, at most 64 of them".into());
+        }
+    }
+
+    /// The methods of which it prints something are there.
+    fn citation(&mut self) {
+        let file = self.file;
+        for method in file
+            .citation
+            .passes
+            .iter()
+            .flat_map(|passes| passes.of.keys())
+        {
+            let path = format!("/citation/passes/of/{method}");
+            self.refers(
+                &path,
+                "method",
+                method,
+                file.methods.keys().map(String::as_str),
+            );
         }
     }
 

@@ -24,6 +24,18 @@ void tx_set_threads(int intra, int inter) {
   }
 }
 
+// The numbers that CUDA's runtime and cuDNN give their versions; 0 where libtorch has not loaded them.
+int tx_cuda_runtime() {
+  auto get = reinterpret_cast<int (*)(int *)>(dlsym(RTLD_DEFAULT, "cudaRuntimeGetVersion"));
+  int version = 0;
+  return get && get(&version) == 0 ? version : 0;
+}
+
+size_t tx_cudnn() {
+  auto get = reinterpret_cast<size_t (*)()>(dlsym(RTLD_DEFAULT, "cudnnGetVersion"));
+  return get ? get() : 0;
+}
+
 // The driver's own name of the n-th visible CUDA device. Asks the driver directly, so that no CUDA
 // header is needed to compile this. False when there is no driver or no such device.
 // A linker drops a library that no symbol asks for, and nothing asks for the CUDA half of libtorch by name: it

@@ -7,6 +7,8 @@ unsafe extern "C" {
     fn tx_cpu_capability() -> *const c_char;
     fn tx_set_threads(intra: c_int, inter: c_int);
     fn tx_load_cuda() -> bool;
+    fn tx_cuda_runtime() -> c_int;
+    fn tx_cudnn() -> usize;
     fn tx_cuda_name(index: c_int, out: *mut c_char, len: c_int) -> bool;
 }
 
@@ -47,4 +49,21 @@ pub fn cuda_name(index: usize) -> Option<String> {
         tx_cuda_name(index as c_int, name.as_mut_ptr(), name.len() as c_int)
             .then(|| CStr::from_ptr(name.as_ptr()).to_string_lossy().into_owned())
     }
+}
+
+/// Version of the CUDA runtime that is loaded, `12.8`; none before [`load_cuda`] or without one.
+pub fn cuda_runtime() -> Option<String> {
+    // SAFETY: asks a loaded library for its number.
+    let version = unsafe { tx_cuda_runtime() };
+    (version > 0).then(|| format!("{}.{}", version / 1000, version % 1000 / 10))
+}
+
+/// Version of the cuDNN that is loaded, `9.10.2`; none without one.
+pub fn cudnn() -> Option<String> {
+    // SAFETY: asks a loaded library for its number.
+    let version = unsafe { tx_cudnn() };
+    // From cuDNN 9 on the major version has ten times the weight.
+    let major = if version >= 90_000 { 10_000 } else { 1000 };
+    let (minor, patch) = (version % major / 100, version % 100);
+    (version > 0).then(|| format!("{}.{minor}.{patch}", version / major))
 }

@@ -17,7 +17,7 @@ mod memory;
 mod rng;
 pub mod sweep;
 
-pub use about::{cpu_capability, cuda_name, load_cuda, set_threads, version};
+pub use about::{cpu_capability, cuda_name, cuda_runtime, cudnn, load_cuda, set_threads, version};
 pub use autocast::Autocast;
 pub use checkpoint::{Draws, checkpoint};
 pub use error::Error;
