@@ -226,6 +226,26 @@ fn two_processes_train_and_measure_an_encoder_as_one_does() {
 }
 
 #[test]
+fn micro_batches_of_one_example_are_shared_too() {
+    let mut job = job(
+        "romance",
+        json!({"method": "tram_fisher", "sigma": 0.1}),
+        Length::Steps(5),
+        4,
+    );
+    job.spec.training.as_mut().expect("training").micro_batches = 4;
+    compare("micro", &job, 2);
+}
+
+#[test]
+fn a_distance_between_samples_is_one_over_all_processes() {
+    let method = json!({"method": "tram_x", "sigma": 0.1, "distance": "mmd"});
+    let mut job = job("digits", method, Length::Steps(5), 18);
+    job.spec.training.as_mut().expect("training").micro_batches = 2;
+    compare("mmd", &job, 2);
+}
+
+#[test]
 fn a_run_ends_when_one_of_its_processes_dies() {
     let job = job(
         "romance",
@@ -313,6 +333,27 @@ fn a_process_of_srun_takes_the_place_that_slurm_gives_it() {
     assert!(error.to_string().contains("`member.size` is 4"), "{error}");
 }
 
+/// Trains until the first process tells of progress, and has both save what they have.
+fn stopped(job: &Job, at: &Path) {
+    let mut stopped = start_all(job, at, 2);
+    while !matches!(
+        stopped[0].events.recv().expect("an event"),
+        Event::Progress { .. }
+    ) {}
+    for process in &stopped {
+        // SAFETY: touches no memory of ours.
+        unsafe { libc::kill(process.child.id() as i32, libc::SIGTERM) };
+    }
+    for process in &mut stopped {
+        let mut events = process.events.iter();
+        assert!(!events.any(|event| matches!(event, Event::Finished(_))));
+        process.child.wait().expect("an end");
+    }
+    let saved = std::fs::read_dir(at.join("checkpoints")).expect("a folder");
+    assert!(saved.count() >= 2);
+    let _ = std::fs::remove_file(at.join("meeting"));
+}
+
 #[test]
 fn processes_go_on_together_from_what_they_saved() {
     let mut job = job(
@@ -328,31 +369,7 @@ fn processes_go_on_together_from_what_they_saved() {
         folder: at.join("checkpoints"),
         every: 3600.0,
     });
-    let mut stopped = start_all(&job, &at, 2);
-    while !matches!(
-        stopped[0].events.recv().expect("an event"),
-        Event::Progress { .. }
-    ) {}
-    for process in &stopped {
-        // SAFETY: touches no memory of ours.
-        unsafe { libc::kill(process.child.id() as i32, libc::SIGTERM) };
-    }
-    for process in &mut stopped {
-        assert!(
-            !process
-                .events
-                .iter()
-                .any(|event| matches!(event, Event::Finished(_)))
-        );
-        process.child.wait().expect("an end");
-    }
-    assert!(
-        std::fs::read_dir(at.join("checkpoints"))
-            .expect("a folder")
-            .count()
-            >= 2
-    );
-    let _ = std::fs::remove_file(at.join("meeting"));
+    stopped(&job, &at);
     let mut found: Vec<Observation> = Vec::new();
     let mut resumed = false;
     for mut process in start_all(&job, &at, 2) {
@@ -377,6 +394,56 @@ fn processes_go_on_together_from_what_they_saved() {
             .iter()
             .all(|(name, weight)| weight.equal(&found[name]))
     );
+    for folder in [at, expected_at] {
+        let _ = std::fs::remove_dir_all(folder);
+    }
+}
+
+#[test]
+fn all_begin_anew_when_one_cannot_read_what_was_saved() {
+    let method = json!({"method": "sam", "rho": 0.05});
+    let mut job = job("romance", method, Length::Steps(30), 10);
+    let (expected_at, at) = (folder("uninterrupted"), folder("unreadable"));
+    let expected = observed(start_all(&job, &expected_at, 2));
+    job.checkpoints = Some(Checkpoints {
+        folder: at.join("checkpoints"),
+        every: 3600.0,
+    });
+    stopped(&job, &at);
+    // The second one looks where nothing is, as on a node that does not see the store.
+    let elsewhere = Checkpoints {
+        folder: at.join("elsewhere"),
+        every: 3600.0,
+    };
+    let processes = [job.checkpoints.clone(), Some(elsewhere)].into_iter();
+    let processes = processes.enumerate().map(|(rank, checkpoints)| {
+        let member = Member {
+            rank,
+            size: 2,
+            meeting: Meeting::File(at.join("meeting")),
+        };
+        let job = Job {
+            member: Some(member),
+            checkpoints,
+            ..job.clone()
+        };
+        start(&job, &at, &format!("process{rank}"))
+    });
+    let mut said = String::new();
+    let mut found = Vec::new();
+    for mut process in processes.collect::<Vec<_>>() {
+        for event in process.events.iter() {
+            match event {
+                Event::Note { text } => said += &text,
+                Event::Observed(seen) => found.push(seen),
+                Event::Resumed { .. } => panic!("the other one cannot"),
+                _ => {}
+            }
+        }
+        assert!(process.child.wait().expect("an end").success());
+    }
+    assert!(said.contains("all begin anew"), "{said}");
+    assert_eq!(found, expected);
     for folder in [at, expected_at] {
         let _ = std::fs::remove_dir_all(folder);
     }
