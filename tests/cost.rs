@@ -114,8 +114,51 @@ fn a_budget_is_kept_and_more_of_it_settles_no_fewer_claims() {
         assert!(choice.claims.len() >= before, "{hours}");
         assert_eq!(choice.claims.len() + choice.left_out.len(), claims);
         before = choice.claims.len();
+        for part in &choice.in_part {
+            assert!((2..part.of).contains(&part.seeds), "{hours}: {part:?}");
+            assert!(
+                choice
+                    .left_out
+                    .iter()
+                    .any(|(claim, _)| *claim == part.claim),
+                "{hours}: {part:?}"
+            );
+        }
     }
     assert_eq!(before, claims, "enough pays for all");
+}
+
+#[test]
+fn what_settles_no_claim_makes_its_first_seeds() {
+    let suites = suites(&["tram/xnli.yaml"]);
+    let plan = expand(&suites);
+    let costs = costs(&suites, &plan);
+    // Claim 5 takes 256 hours for 20 seeds; two seeds of everything that claims speak of 195.
+    let choice = choose(&suites, &plan, &costs, 3600.0 * 200.0);
+    assert_eq!(choice.claims.len(), 2, "those on passes need no run");
+    let parts = |seeds| {
+        choice
+            .in_part
+            .iter()
+            .filter(move |part| part.seeds == seeds)
+    };
+    assert_eq!(choice.in_part.len(), choice.left_out.len());
+    assert!(choice.in_part.iter().all(|part| part.of == 20));
+    assert!(
+        parts(2).count() > 0 && parts(4).count() > 0,
+        "{:?}",
+        choice.in_part
+    );
+    let largest = choice.in_part.iter().map(|part| part.seeds).max();
+    for run in plan.runs.iter().filter(|run| choice.runs.contains(&run.id)) {
+        assert!(Some(run.spec.seed as usize) < largest, "{run:?}");
+    }
+    // Nothing is there for other readings of the paper before its own numbers.
+    assert!(
+        !choice.tables.iter().any(|table| table.contains("code")),
+        "{:?}",
+        choice.tables
+    );
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::select::{Only, select};
 use super::{Exit, fetch, print_json, report};
-use crate::cost::{Basis, Choice, DEVICE, Estimate, Knowledge, choose, download};
+use crate::cost::{Basis, Choice, DEVICE, Estimate, Knowledge, Part, choose, download};
 use crate::plan::{CellRef, Plan, PlannedRun, RunId, expand};
 use crate::store::Store;
 use crate::suite::Suite;
@@ -128,7 +128,7 @@ pub fn plan(
         };
         let runs: Vec<_> = plan.runs.iter().zip(&costs).map(run).collect();
         let choice = choice.map(|choice| {
-            json!({"seconds": choice.seconds, "claims": choice.claims, "tables": choice.tables, "left_out": choice.left_out})
+            json!({"seconds": choice.seconds, "claims": choice.claims, "in_part": choice.in_part, "tables": choice.tables, "left_out": choice.left_out})
         });
         let (bytes, unknown) = download(suites, &plan);
         print_json(&json!({
@@ -257,7 +257,12 @@ fn settled(choice: &Choice) {
             "it needs runs of unknown cost, or that --only leaves out".into(),
             |seconds| format!("{} by itself", hours(seconds)),
         );
-        println!("  left out: {claim} ({cost})");
+        match choice.in_part.iter().find(|part| part.claim == *claim) {
+            Some(Part { seeds, of, .. }) => {
+                println!("  in part: {claim} ({seeds} seeds of {of}; {cost})");
+            }
+            None => println!("  left out: {claim} ({cost})"),
+        }
     }
     println!("  `harness run` with the same --budget makes these runs");
 }

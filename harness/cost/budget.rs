@@ -1,13 +1,15 @@
 //! Which runs to make of those that a budget does not all pay for.
 //!
 //! A claim is settled by all runs behind the cells it speaks of. The most claims that fit are chosen, of equals the
-//! cheapest, so that more budget never settles fewer; what is left goes to whole tables, the paper's before other readings
-//! of them, the cheapest first. Runs that are done cost nothing, one that several claims need is paid for once, and one
+//! cheapest, so that more budget never settles fewer. What is left goes to first seeds of other claims, to as many claims
+//! as there can be and then to as many seeds, and at last to whole tables, the paper's before other readings of them, the
+//! cheapest first. Runs that are done cost nothing, one that several claims need is paid for once, and one
 //! whose cost is unknown is never chosen.
 //! The choice is exact up to [`STEPS`] of the search, which papers are far from, and else the best one found.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::Estimate;
@@ -23,11 +25,27 @@ pub struct Choice {
     pub seconds: f64,
     /// The claims that they settle, `suite/claim`.
     pub claims: Vec<String>,
+    /// The claims that they settle on fewer seeds than the paper has.
+    pub in_part: Vec<Part>,
     /// The tables that they fill, `suite/table`.
     pub tables: Vec<String>,
-    /// The claims that are left out, with what they would cost alone, in seconds; none where that is unknown.
+    /// The claims that are not settled in full, with what they would cost alone, in seconds; none where that is unknown.
     pub left_out: Vec<(String, Option<f64>)>,
 }
+
+/// A claim on its first seeds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Part {
+    /// `suite/claim`.
+    pub claim: String,
+    /// How many seeds there will be, at least [`SPREAD`].
+    pub seeds: usize,
+    /// How many the paper has.
+    pub of: usize,
+}
+
+/// The fewest seeds that have a spread.
+const SPREAD: usize = 2;
 
 /// How far the search goes.
 const STEPS: usize = 100_000;
@@ -39,6 +57,8 @@ type Runs = Vec<u64>;
 struct Goal {
     name: String,
     runs: Runs,
+    /// Of a claim, its runs of the first seed, of the first two, and so on.
+    parts: Vec<Runs>,
     /// Of a table, whether it is another reading of one of the paper's.
     is_reading: bool,
 }
@@ -92,9 +112,20 @@ pub fn choose(suites: &[Suite], plan: &Plan, costs: &[Option<Estimate>], budget:
                     ))
                 })
             };
+            let seeds: BTreeSet<u64> = (0..plan.runs.len())
+                .filter(|&i| plan.runs[i].spec.training.is_some() && speaks(i))
+                .map(|i| plan.runs[i].spec.seed)
+                .collect();
+            let part = |last: &u64| {
+                collect(&|i| {
+                    let spec = &plan.runs[i].spec;
+                    (spec.training.is_none() || spec.seed <= *last) && speaks(i)
+                })
+            };
             claims.push(Goal {
                 name: format!("{}/{}", suite.name, claim.id),
                 runs: collect(&speaks),
+                parts: seeds.iter().map(part).collect(),
                 is_reading: false,
             });
         }
@@ -106,6 +137,7 @@ pub fn choose(suites: &[Suite], plan: &Plan, costs: &[Option<Estimate>], budget:
             tables.push(Goal {
                 name: format!("{}/{}", suite.name, table.id),
                 runs: collect(&fills),
+                parts: Vec::new(),
                 is_reading: table.reading_of.is_some(),
             });
         }
@@ -162,6 +194,40 @@ pub fn choose(suites: &[Suite], plan: &Plan, costs: &[Option<Estimate>], budget:
             .collect(),
         ..Choice::default()
     };
+    let mut parts: BTreeMap<usize, usize> = BTreeMap::new();
+    for seeds in SPREAD
+        ..claims
+            .iter()
+            .map(|claim| claim.parts.len())
+            .max()
+            .unwrap_or(0)
+    {
+        loop {
+            // With one seed more: the cheapest claim that has all before.
+            let costs = (0..claims.len())
+                .filter(|claim| !chosen.contains(claim) && claims[*claim].parts.len() > seeds)
+                .filter(|claim| match parts.get(claim) {
+                    None => seeds == SPREAD,
+                    Some(has) => *has == seeds - 1,
+                })
+                .map(|claim| (claim, cost(&claims[claim].parts[seeds - 1], &paid)))
+                .filter(|(_, more)| spent + more <= budget);
+            let Some((claim, more)) = costs.min_by(|a, b| a.1.total_cmp(&b.1)) else {
+                break;
+            };
+            spent += more;
+            add(&mut paid, &claims[claim].parts[seeds - 1]);
+            parts.insert(claim, seeds);
+        }
+    }
+    choice.in_part = parts
+        .into_iter()
+        .map(|(claim, seeds)| Part {
+            claim: claims[claim].name.clone(),
+            seeds,
+            of: claims[claim].parts.len(),
+        })
+        .collect();
     let mut waiting: Vec<&Goal> = tables
         .iter()
         .filter(|table| table.runs.iter().any(|word| *word != 0))

@@ -13,7 +13,7 @@ use crate::suite::{
     Data, Length, MethodEntry, Model, Precision, Scale, SizeUnit, Suite, Task, amount,
 };
 
-pub use budget::{Choice, choose};
+pub use budget::{Choice, Part, choose};
 pub use forecast::Forecast;
 
 /// The device that is assumed where nothing was measured: one A100.
