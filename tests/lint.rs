@@ -389,6 +389,30 @@ fn a_significance_that_the_printed_spreads_do_not_show_is_a_doubt() {
 }
 
 #[test]
+fn a_correlation_that_misses_its_level_is_a_doubt() {
+    // Of four pairs, p is 1 - r: 0.18.
+    let rows = ["10.0 10.0", "20.0 30.0", "30.0 20.0", "40.0 45.0"];
+    let methods = ["SGD", "SAM", "ASAM", "SAM (code)"];
+    let rows: Vec<(&str, &str)> = methods.into_iter().zip(rows).collect();
+    let with = |more: &str| {
+        audit(&format!(
+            "{}claims:\n  - id: claim\n    says: So it is.\n    place: Section 1\n    holds:\n      \
+             correlates: {{table: one, x: a, y: [b], {more}}}\n",
+            tables(&[table("one", "ab", "", &rows)])
+        ))
+    };
+    assert_eq!(with("at_least: 0.8, p_below: 0.2"), []);
+    assert_eq!(
+        kinds(&with("at_least: 0.8, p_below: 0.15")),
+        [(Doubt, Rule::Significance)]
+    );
+    assert_eq!(
+        kinds(&with("at_least: 0.9, p_below: 0.2")),
+        [(Contradiction, Rule::Claim)]
+    );
+}
+
+#[test]
 fn a_significance_needs_enough_seeds() {
     // Seven pairs have p = 1/128 one-sided at the least, six have 1/64.
     let wilcoxon = "order: {table: one, columns: [a], better: [SAM], than: [SGD], test: {name: wilcoxon, level: 0.01}}";
