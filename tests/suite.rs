@@ -144,6 +144,14 @@ fn a_wrong_suite_is_told_everything_that_is_wrong_and_where() {
             with("metric: loss}\n", "metric: loss, hidden: true}\n"),
         ),
         (
+            "a method better than itself, and a test over columns of two directions",
+            with(
+                "bound: {table: digits, columns: [accuracy], methods: [SGD, SAM, TRAM-x, TRAM-theta_prev], at_least: 90.0}",
+                "order: {table: digits, columns: [accuracy, loss], better: [SAM, SGD], than: [SAM], test: {name: wilcoxon, \
+                 level: 0.05, over: columns}}",
+            ),
+        ),
+        (
             "best in more columns than there are",
             with(
                 "bound: {table: digits, columns: [accuracy], methods: [SGD, SAM, TRAM-x, TRAM-theta_prev], at_least: 90.0}",

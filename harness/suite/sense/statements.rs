@@ -1,6 +1,7 @@
 //! Figures and claims that make sense.
 
 use std::collections::BTreeSet;
+use std::slice::from_ref;
 
 use super::{Sense, counted, keys};
 use crate::suite::*;
@@ -177,6 +178,16 @@ impl Sense<'_> {
         };
         if open {
             self.problem(&at, format!("`{key}` needs `at_least`, `at_most` or both"));
+        }
+        let (key, one, other) = match statement {
+            Statement::Order(s) => ("than", &s.better[..], &s.than[..]),
+            Statement::NotDifferent(s) => ("from", from_ref(&s.method), from_ref(&s.from)),
+            Statement::Gap(s) => ("from", from_ref(&s.method), from_ref(&s.from)),
+            _ => ("", &[][..], &[][..]),
+        };
+        for same in other.iter().filter(|method| one.contains(method)) {
+            let text = format!("`{same}` is compared with itself");
+            self.problem(&format!("{at}/{key}"), text);
         }
         if let Statement::Order(s) = statement {
             self.one_direction(&at, table, s);
