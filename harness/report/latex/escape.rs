@@ -55,6 +55,14 @@ pub fn escape(text: &str) -> String {
                 out.push(c)
             }
             ' '..='~' => out.push(c),
+            _ if subscript(c).is_some() => {
+                out.push_str("$_{");
+                out.extend(subscript(c));
+                while let Some(next) = letters.next_if(|next| subscript(*next).is_some()) {
+                    out.extend(subscript(next));
+                }
+                out.push_str("}$");
+            }
             _ => match greek(c) {
                 Some(name) => {
                     let _ = write!(out, "$\\{name}$");
@@ -67,6 +75,17 @@ pub fn escape(text: &str) -> String {
         }
     }
     out
+}
+
+/// What a lowered letter is when it is not lowered.
+fn subscript(c: char) -> Option<char> {
+    Some(match c {
+        '₀'..='₉' => char::from(b'0' + (u32::from(c) - u32::from('₀')) as u8),
+        'ₜ' => 't',
+        '₊' => '+',
+        '₋' => '-',
+        _ => return None,
+    })
 }
 
 /// The command for a Greek letter of which LaTeX has one.
