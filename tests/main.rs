@@ -27,6 +27,7 @@ mod slots;
 mod stats;
 mod store;
 mod suite;
+mod supervisor;
 mod tidy;
 mod training_log;
 

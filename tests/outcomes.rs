@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use harness::event::Outcome;
 use harness::schedule::rules::Rules;
-use harness::schedule::{Control, Monitor, Policy, Slot, Summary, Told, What};
+use harness::schedule::{Audience, Control, Monitor, Policy, Slot, Summary, Told, What};
 
 use crate::schedule::{Place, ids, is_alive, plan, wait_until};
 use crate::slots::Nvml;
@@ -73,6 +73,90 @@ fn each_outcome_is_tried_again_as_often_as_its_rule_says() {
     let failed = place.store().failed(&plan(4).runs[1].id);
     assert_eq!(failed.expect("readable").expect("failed").count, 3);
     assert_eq!(place.running(), 0);
+}
+
+#[test]
+fn a_worker_that_aborts_for_want_of_memory_is_out_of_memory() {
+    let place = Place::new("abort");
+    let abort = |words: &str| format!("started; echo \"{words}\" >&2; kill -ABRT $$");
+    place.write("mode.1", &abort("what():  std::bad_alloc"));
+    place.write("mode.2", &abort("memory allocation of 64 bytes failed"));
+    place.write("mode.3", &abort("assertion failed"));
+    let (_, ends) = endings(
+        &place,
+        3,
+        Policy {
+            rules: Rules::once(),
+            ..Policy::default()
+        },
+        1,
+    );
+    assert_eq!(ends[&1], [Outcome::OutOfMemory]);
+    assert_eq!(ends[&2], [Outcome::OutOfMemory]);
+    assert_eq!(ends[&3], [Outcome::Killed { signal: 6 }]);
+}
+
+#[test]
+fn a_store_that_cannot_be_written_fails_no_run() {
+    let place = Place::new("unusable");
+    let policy = || Policy {
+        rules: Rules::once(),
+        patience: Duration::from_secs(2),
+        ..Policy::default()
+    };
+    struct Listener(Vec<String>, Place);
+    impl Audience for Listener {
+        fn tell(&mut self, told: Told<'_>) {
+            let What::Ended { failure, .. } = told.what else {
+                return;
+            };
+            assert!(failure.is_none());
+            if told.run.spec.seed == 1 {
+                let leases = self.1.0.join("store/.leases");
+                fs::rename(&leases, self.1.0.join("away")).expect("a folder");
+                fs::write(&leases, "no folder").expect("room");
+            }
+        }
+        fn note(&mut self, text: &str) {
+            self.0.push(text.into());
+            let leases = self.1.0.join("store/.leases");
+            if self.0.len() == 2 {
+                fs::remove_file(&leases).expect("a file");
+                fs::rename(self.1.0.join("away"), leases).expect("a folder");
+            }
+        }
+    }
+    let mut listener = Listener(Vec::new(), Place(place.0.clone()));
+    let slots = [Slot::Cpu { threads: 1 }];
+    let none = Monitor::default();
+    let control = Control::default();
+    let summary = place.schedule_by(&plan(3), &control, policy(), &slots, &none, &mut listener);
+    assert_eq!(summary.done, ids(&plan(3)));
+    assert!(
+        listener.0[0].starts_with("nothing can begin: "),
+        "{:?}",
+        listener.0
+    );
+    // For ever, it ends with one error.
+    let leases = place.0.join("store/.leases");
+    fs::remove_dir_all(&leases).expect("a folder");
+    fs::write(&leases, "").expect("room");
+    let error = place
+        .try_schedule(
+            &plan(5),
+            &control,
+            policy(),
+            &slots,
+            &none,
+            &mut |_: Told<'_>| {},
+        )
+        .expect_err("no leases");
+    let error = format!("{error:#}");
+    assert!(
+        error.starts_with("2 runs are not done, because nothing can be kept: "),
+        "{error}"
+    );
+    assert_eq!(place.numbers("starts"), [1, 2, 3]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -135,6 +136,19 @@ impl Place {
         monitor: &Monitor,
         audience: &mut dyn Audience,
     ) -> Summary {
+        self.try_schedule(plan, control, policy, slots, monitor, audience)
+            .expect("a usable store")
+    }
+
+    pub fn try_schedule(
+        &self,
+        plan: &Plan,
+        control: &Control,
+        policy: Policy,
+        slots: &[Slot],
+        monitor: &Monitor,
+        audience: &mut dyn Audience,
+    ) -> anyhow::Result<Summary> {
         let setting = Setting {
             store: &self.store(),
             slots,
@@ -145,17 +159,31 @@ impl Place {
             policy,
             forecast: Forecast::new(&[], plan, |_| None),
             monitor,
+            guard: None,
             again: &|run| format!("harness run --only {}", run.id),
         };
-        schedule::schedule(plan, &setting, control, audience).expect("a usable store")
+        schedule::schedule(plan, &setting, control, audience)
     }
 
     /// Another process that schedules `runs` runs here, by way of [`a_supervisor`].
     fn supervisor(&self, runs: u64) -> Child {
+        self.supervisor_ignoring(runs, None)
+    }
+
+    /// The same, from a parent that ignores a signal.
+    fn supervisor_ignoring(&self, runs: u64, ignored: Option<i32>) -> Child {
         let (_, path) = module_path!()
             .split_once("::")
             .expect("a module of the test program");
-        Command::new(std::env::current_exe().expect("this program"))
+        let mut command = Command::new(std::env::current_exe().expect("this program"));
+        // SAFETY: between fork and exec only an async-signal-safe call is made.
+        unsafe {
+            command.pre_exec(move || {
+                ignored.map(|signal| libc::signal(signal, libc::SIG_IGN));
+                Ok(())
+            });
+        }
+        command
             .args(["--exact", &format!("{path}::a_supervisor"), "--nocapture"])
             .env("SUPERVISE", &self.0)
             .env("SUPERVISE_RUNS", runs.to_string())
@@ -446,6 +474,47 @@ fn a_supervisor_that_wakes_up_finds_its_run_taken_and_lets_it_go() {
     assert!(!place.store().is_leased(id));
     assert!(!place.0.join("store/.failed").join(&id.0).exists());
     assert_eq!(place.running(), 0);
+}
+
+#[test]
+fn a_worker_is_ended_as_soon_as_its_run_is_another_supervisors() {
+    let (place, plan) = (Place::new("taken"), plan(1));
+    place.write("patience", "1500");
+    place.write("saving", "");
+    place.write(
+        "mode",
+        "trap 'echo 1 >>\"$dir/saved\"; exit' TERM; sleep 600 & wait",
+    );
+    let mut supervisor = place.supervisor(1);
+    wait_until("the run has begun", || place.numbers("starts") == [1]);
+    signal(&supervisor, libc::SIGSTOP);
+    place.write("mode.1", "completed");
+    assert_eq!(place.schedule(&plan).done, ids(&plan));
+    signal(&supervisor, libc::SIGCONT);
+    assert!(supervisor.wait().expect("its end").success());
+    assert_eq!(place.summary(supervisor.id()).already, ids(&plan));
+    assert!(
+        place.numbers("saved").is_empty(),
+        "the checkpoints are another's"
+    );
+    place.assert_workers_are_gone();
+    assert_eq!(place.running(), 0);
+}
+
+#[test]
+fn the_end_of_the_terminal_asks_to_stop_unless_it_means_nothing() {
+    for (name, ignored, done) in [("hangup", false, 0), ("nohup", true, 2)] {
+        let place = Place::new(name);
+        place.write("saving", "");
+        place.write("mode", "sleep 1; completed");
+        let mut supervisor = place.supervisor_ignoring(2, ignored.then_some(libc::SIGHUP));
+        wait_until("two runs have begun", || place.numbers("starts").len() == 2);
+        signal(&supervisor, libc::SIGHUP);
+        assert!(supervisor.wait().expect("its end").success(), "{name}");
+        let summary = place.summary(supervisor.id());
+        assert_eq!(summary.done.len(), done, "{name}");
+        assert_eq!(summary.interrupted.len(), 2 - done, "{name}");
+    }
 }
 
 #[test]

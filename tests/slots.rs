@@ -96,6 +96,20 @@ fn accelerators_are_those_that_cuda_would_show() {
     assert_eq!(all(Some("2,0")), Ok(vec![gpu(0, "2"), gpu(1, "0")]));
     assert_eq!(all(Some("GPU-bb")), Ok(vec![gpu(0, "GPU-bb")]));
     assert_eq!(all(Some("1,7,0")), Ok(vec![gpu(0, "1")]), "7 is none");
+    assert_eq!(
+        all(Some("GPU-b,GPU-c")),
+        Ok(vec![gpu(0, "GPU-bb"), gpu(1, "GPU-cc")])
+    );
+    assert_eq!(all(Some("1,GPU-xx,0")), Ok(vec![gpu(0, "1")]), "nor GPU-xx");
+    assert_eq!(
+        all(Some("1,GPU-,0")),
+        Ok(vec![gpu(0, "1")]),
+        "three begin so"
+    );
+    assert_eq!(
+        all(Some("1,GPU-bb,1,2")),
+        Ok(vec![gpu(0, "1"), gpu(1, "2")])
+    );
     for none in ["", "-1", "NoDevFiles,0".trim_start_matches("NoDevFiles")] {
         assert!(all(Some(none)).is_err(), "{none:?}");
     }
@@ -131,6 +145,11 @@ fn a_monitor_tells_what_an_accelerator_does_and_when_it_is_lost() {
     nvml.has("GPU-bb 40 1 0 0 0\n");
     assert!(monitor.has_lost(&aa));
     assert_eq!(monitor.look(&aa), None);
+    let unknown = Gpu {
+        index: 0,
+        name: "GPU-xx".into(),
+    };
+    assert!(!monitor.has_lost(&unknown), "it never was there");
     // Without NVML nothing is known, and so nothing is lost.
     assert!(!Monitor::default().has_lost(&aa));
 }

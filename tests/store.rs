@@ -274,6 +274,34 @@ fn an_attempt_that_is_dropped_leaves_nothing() {
 }
 
 #[test]
+fn an_attempts_folder_is_no_other_supervisors_even_with_the_same_process_number() {
+    let (store, run) = (store("folders"), planned(1));
+    let lease = store.lease(&run.id).expect("a lease").expect("free");
+    let text = fs::read_to_string(store.dir().join(".leases").join(&run.id.0)).expect("a lease");
+    let holder: serde_json::Value =
+        serde_json::from_str(text.lines().next().expect("a line")).expect("a holder");
+    let attempt = store.begin(lease, &run, Work::Train).expect("an attempt");
+    let name = attempt.folder().file_name().expect("a name");
+    let name = name.to_str().expect("text");
+    assert!(
+        name.ends_with(holder["nonce"].as_str().expect("a nonce")),
+        "{name}"
+    );
+    assert!(name.starts_with(&format!("{}.", run.id)), "{name}");
+}
+
+#[test]
+fn a_result_that_is_published_stays_one_whatever_cannot_be_removed() {
+    let (store, run) = (store("published"), planned(1));
+    let checkpoints = store.checkpoints(&run.id);
+    fs::create_dir_all(checkpoints.parent().expect("a folder")).expect("a folder");
+    fs::write(&checkpoints, "no folder").expect("room");
+    finish(&store, &run);
+    assert!(checkpoints.exists());
+    assert_eq!(store.record(&run.id).expect("readable"), Some(record()));
+}
+
+#[test]
 fn other_tools_can_check_a_run() {
     let (store, run) = (store("sums"), planned(1));
     finish(&store, &run);

@@ -53,7 +53,7 @@ pub struct Profile {
     /// The program `harness` on the nodes; left out, this one at the same place.
     #[serde(default)]
     pub program: Option<Argument>,
-    /// Variables of the run's environment, beside those of the submitting shell.
+    /// Variables of the run's environment, beside those of the submitting shell; none of Slurm's own (`SLURM_*`).
     #[serde(default)]
     pub environment: IndexMap<String, Argument>,
     /// How runs are put together into job arrays.
@@ -122,6 +122,7 @@ const OURS: &[(&str, &str)] = &[
     ("cpus-per-task", "`cpus`"),
     ("error", "the store"),
     ("gres", "`gres`"),
+    ("help", "nothing: it submits no job"),
     ("hold", "nothing: a held job never ends"),
     ("job-name", "the store, by which jobs are found again"),
     ("mem", "`memory`"),
@@ -136,6 +137,8 @@ const OURS: &[(&str, &str)] = &[
     ("signal", "`lead`"),
     ("test-only", "nothing: it submits no job"),
     ("time", "`time`"),
+    ("usage", "nothing: it submits no job"),
+    ("version", "nothing: it submits no job"),
     ("wait", "nothing: jobs are watched"),
     ("wrap", "nothing: the script is the program's own"),
 ];
@@ -230,6 +233,11 @@ impl Profile {
                 found.push((
                     format!("/environment/{name}"),
                     format!("`{}` is no name of a variable", name.escape_debug()),
+                ));
+            } else if name.starts_with("SLURM_") {
+                found.push((
+                    format!("/environment/{name}"),
+                    format!("`{name}` is Slurm's own: by it a job knows what it is"),
                 ));
             }
         }

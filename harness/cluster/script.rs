@@ -32,8 +32,6 @@ pub fn script(profile: &Profile, command: &Command, runs: &Path) -> String {
         "#!/bin/bash".to_string(),
         "set -u".into(),
         "# One task of a job array does one run. `sbatch` is given its options by the submission beside this file.".into(),
-        format!("mapfile -t runs < {}", word(&runs.display().to_string())),
-        "run=${runs[SLURM_ARRAY_TASK_ID]}".into(),
     ];
     if !profile.modules.is_empty() {
         lines.push("type module >/dev/null 2>&1 || . /etc/profile".into());
@@ -44,6 +42,12 @@ pub fn script(profile: &Profile, command: &Command, runs: &Path) -> String {
     for (name, Argument(value)) in &profile.environment {
         lines.push(format!("export {name}={}", word(value)));
     }
+    // After the user's variables, which may have the same names.
+    lines.push(format!(
+        "mapfile -t runs < {}",
+        word(&runs.display().to_string())
+    ));
+    lines.push("run=${runs[SLURM_ARRAY_TASK_ID]}".into());
     if profile.has_gpu() {
         lines.push(": \"${CUDA_VISIBLE_DEVICES:?the job was given no accelerator}\"".into());
     }

@@ -70,8 +70,23 @@ const NOT_NOW: &[&str] = &[
 /// Submits a job and returns its number. After [`Error::Later`] it may have been submitted all the same.
 pub fn submit(words: &[String]) -> Result<String, Error> {
     let answer = ask("sbatch", words, PATIENCE)?;
-    let number = answer.trim().split(';').next().unwrap_or_default();
-    Ok(number.to_string())
+    number(&answer).ok_or_else(|| Error::Refused {
+        command: shown("sbatch", words),
+        words: format!("its answer is no number of a job: {}", answer.trim()),
+    })
+}
+
+/// The number of a job in the answer of `sbatch --parsable`, before the name of a cluster.
+fn number(answer: &str) -> Option<String> {
+    let number = answer.trim().split(';').next()?;
+    let is_one = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    is_one.then(|| number.to_string())
+}
+
+/// A command as it is typed.
+fn shown(program: &str, words: &[String]) -> String {
+    let words: Vec<String> = words.iter().map(|text| script::word(text)).collect();
+    format!("{program} {}", words.join(" "))
 }
 
 /// Every array task of this user that the queue still knows, ended ones included. An answer that takes longer than
@@ -123,10 +138,6 @@ pub fn listed(line: &str) -> Option<Listed> {
 }
 
 fn ask(program: &str, words: &[String], patience: Duration) -> Result<String, Error> {
-    let shown = || {
-        let words: Vec<String> = words.iter().map(|text| script::word(text)).collect();
-        format!("{program} {}", words.join(" "))
-    };
     let broken = |error: std::io::Error| Error::Refused {
         command: program.to_string(),
         words: format!("{error}; is this a login node of a Slurm cluster?"),
@@ -164,7 +175,7 @@ fn ask(program: &str, words: &[String], patience: Duration) -> Result<String, Er
     match NOT_NOW.iter().any(|words| lower.contains(words)) {
         true => Err(Error::Later(said)),
         false => Err(Error::Refused {
-            command: shown(),
+            command: shown(program, words),
             words: said,
         }),
     }
@@ -184,6 +195,15 @@ mod tests {
         );
         assert!(since.elapsed() < Duration::from_secs(30));
         assert_eq!(ask("echo", &["yes".into()], PATIENCE).unwrap(), "yes\n");
+    }
+
+    #[test]
+    fn an_answer_without_the_number_of_a_job_is_no_submission() {
+        assert_eq!(number("1234\n"), Some("1234".into()));
+        assert_eq!(number("1234;cluster\n"), Some("1234".into()));
+        for wrong in ["", "\n", "slurm-wlm 22.05.8", "Usage: sbatch", "-1"] {
+            assert_eq!(number(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

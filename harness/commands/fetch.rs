@@ -12,7 +12,7 @@ use super::{BadInput, Exit, print_json, quoted, shown};
 use crate::hub::{Error, Holding, Hub, Kind, Need, Reach, Settings, Told, What, free_space, needs};
 use crate::plan::{PlannedRun, expand};
 use crate::schedule::{Control, Wish};
-use crate::show::{Transfer, bytes, causes};
+use crate::show::{self, Transfer, bytes, causes};
 use crate::suite::Suite;
 
 /// What to do about files that are not here.
@@ -83,7 +83,7 @@ pub(super) fn provide(
             return Ok(None);
         };
         if holdings.iter().any(|holding| holding.missing().count() > 0) {
-            eprint!("{}", table(&hub, &holdings));
+            show::say(table(&hub, &holdings).trim_end());
             let Some(failed) = transfer(&hub, &holdings, control)? else {
                 return Ok(None);
             };
@@ -136,7 +136,7 @@ fn survey(hub: &Hub, needs: &[Need], control: &Control) -> anyhow::Result<Option
     for need in needs {
         let waiting = |reason: &str, wait: Duration| {
             let (repository, wait) = (&need.repository, wait.as_secs_f64());
-            eprintln!("{repository}: {reason}; again in {wait:.0} s");
+            show::say(format!("{repository}: {reason}; again in {wait:.0} s"));
         };
         match hub.survey(need, Reach::Network, &stop, &waiting) {
             Ok(holding) => holdings.push(holding),
@@ -206,7 +206,7 @@ fn transfer(
     match ended {
         Ok(_) => Ok(Some(failed)),
         Err(Error::Stopped) => {
-            eprintln!("{}", Error::Stopped);
+            show::say(Error::Stopped);
             Ok(None)
         }
         Err(Error::Space {

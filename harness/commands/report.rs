@@ -135,8 +135,8 @@ pub fn named<'a>(suite: &'a Suite, records: &'a BTreeMap<RunId, RunRecord>) -> V
 
 /// The tables on the terminal, and the file to open.
 pub fn show(rendered: &Rendered) {
-    print!("{}", terminal::page(&rendered.report, Style::of_stdout()));
-    println!("\nreport: {}", shown(&rendered.files[0]));
+    let page = terminal::page(&rendered.report, Style::of_stdout());
+    crate::show::print(format!("{page}\nreport: {}\n", shown(&rendered.files[0])));
 }
 
 /// What the store holds of the plan's runs; a run whose latest attempt failed has an outcome and no numbers.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::select::Only;
-use super::{BadInput, Exit, fetch, plan, print_json, quoted, render, report, shown};
+use super::{BadInput, Exit, fetch, plan, quoted, render, report, shown};
 use crate::cluster::{self, Profile};
 use crate::cost::Forecast;
 use crate::plan::{Plan, PlannedRun};
@@ -17,9 +17,9 @@ use crate::schedule::queue::Order;
 use crate::schedule::rules::{self, Rules};
 use crate::schedule::{
     self, Audience, Control, Monitor, Outlook, Policy, Setting, Slot, Slots, Summary, Told,
-    schedule, worker_path,
+    outlive_readers, schedule, worker_path,
 };
-use crate::show::{Display, Records, View};
+use crate::show::{self, Display, Records, View};
 use crate::store::{Live, Store};
 use crate::suite::{self, Suite};
 use crate::time;
@@ -49,8 +49,9 @@ pub struct Options {
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1024))]
     devices: Option<u32>,
     /// What comes first: `soonest` lets the whole plan end soonest, `tables` completes one table after the other
-    #[arg(long, value_name = "ORDER", default_value = "soonest")]
-    order: Order,
+    /// [default: soonest]
+    #[arg(long, value_name = "ORDER")]
+    order: Option<Order>,
     /// How often a run in training saves itself, to go on from there: `90s`, `10m`, `2h`, or 0 for never
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = time::read)]
     checkpoint_every: Duration,
@@ -70,8 +71,8 @@ pub struct Options {
     /// Append everything that happens to this file, as JSON lines; `-` for standard output
     #[arg(long, value_name = "FILE")]
     events: Option<PathBuf>,
-    /// A shell command to call at the end: it gets the summary as JSON on standard input, and HARNESS_EXIT, HARNESS_DONE,
-    /// HARNESS_FAILED and HARNESS_STOPPED
+    /// A shell command to call at the end, also that of an error: it gets the summary as JSON on standard input, and
+    /// HARNESS_EXIT, HARNESS_DONE, HARNESS_FAILED, HARNESS_STOPPED and HARNESS_ERROR
     #[arg(long, value_name = "COMMAND")]
     notify: Option<String>,
     /// Folder for the reports
@@ -114,8 +115,21 @@ impl Options {
         match (self.executor, &self.profile) {
             (Place::Local, None) => Ok(Executor::Here),
             (Place::Slurm, Some(path)) => {
-                if self.slots.is_some() {
-                    let text = "--slots: a job's slots follow from the profile";
+                let not_here = [
+                    (
+                        self.slots.is_some(),
+                        "--slots: a job's slots follow from the profile",
+                    ),
+                    (
+                        self.order.is_some(),
+                        "--order: Slurm decides which job begins first",
+                    ),
+                    (
+                        self.max_fail.is_some(),
+                        "--max-fail: jobs are submitted at once, and Slurm begins each as soon as it can",
+                    ),
+                ];
+                if let Some((_, text)) = not_here.into_iter().find(|(is_there, _)| *is_there) {
                     return Err(BadInput(text.into()).into());
                 }
                 let profile =
@@ -129,34 +143,39 @@ impl Options {
     fn policy(&self) -> Policy {
         let some = |time: Duration| Some(time).filter(|time| !time.is_zero());
         Policy {
-            order: self.order,
+            order: self.order.unwrap_or_default(),
             rules: self.retry.iter().fold(Rules::default(), Rules::with),
             timeout: some(self.timeout),
             stall: some(self.stall),
             most_failures: self.max_fail.map(|count| count as usize),
+            ..Policy::default()
         }
     }
 
-    /// The options of a job's own program that decide how its attempts go.
-    fn of_an_attempt(&self) -> Vec<String> {
-        let times = [
-            ("--checkpoint-every", self.checkpoint_every),
-            ("--timeout", self.timeout),
-            ("--stall", self.stall),
+    /// The options that decide how attempts go, as they are typed.
+    fn of_an_attempt(&self) -> Vec<(&'static str, String)> {
+        let time = |time: Duration| format!("{}s", time.as_secs());
+        let mut options = vec![
+            ("--checkpoint-every", time(self.checkpoint_every)),
+            ("--timeout", time(self.timeout)),
+            ("--stall", time(self.stall)),
         ];
-        let times = times.map(|(name, time)| [name.into(), format!("{}s", time.as_secs())]);
-        let retry = self
-            .retry
-            .iter()
-            .map(|word| ["--retry".into(), word.to_string()]);
+        options.extend(self.retry.iter().map(|word| ("--retry", word.to_string())));
         let devices = self.devices.iter();
-        let devices = devices.map(|devices| ["--devices".into(), devices.to_string()]);
-        times
-            .into_iter()
-            .chain(retry)
-            .chain(devices)
-            .flatten()
-            .collect()
+        options.extend(devices.map(|devices| ("--devices", devices.to_string())));
+        options
+    }
+
+    /// Those that are not as they are when nothing is said.
+    fn unusual(&self) -> Vec<(&'static str, String)> {
+        let usual = [
+            ("--checkpoint-every", "600s"),
+            ("--timeout", "0s"),
+            ("--stall", "3600s"),
+        ];
+        let mut options = self.of_an_attempt();
+        options.retain(|(name, value)| !usual.contains(&(name, value)));
+        options
     }
 
     /// The slots that are asked for, or all that this machine has.
@@ -176,6 +195,18 @@ impl Options {
 }
 
 pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Exit> {
+    // Weeks of work do not depend on whoever reads what is printed.
+    outlive_readers();
+    let mut summary = Summary::default();
+    let ended = run_and_report(wanted, &mut summary);
+    if let Some(command) = &wanted.options.notify {
+        notify(command, &summary, &ended);
+    }
+    ended
+}
+
+/// `summary` is there as soon as the runs have ended, whatever comes after.
+fn run_and_report(wanted: &Wanted<'_>, summary: &mut Summary) -> anyhow::Result<Exit> {
     let options = wanted.options;
     let monitor = Monitor::open();
     let slots = match wanted.executor {
@@ -195,11 +226,15 @@ pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Exit> {
         .iter()
         .filter(|run| store.damage(&run.id).is_some() || !store.is_done(run).unwrap_or(false))
         .collect();
-    let summary = if !missing.is_empty() {
+    *summary = if !missing.is_empty() {
         match &wanted.executor {
             Executor::Here => room(&missing, schedule::most_devices(&slots), "the slots have")?,
             Executor::Slurm(profile) => room(&missing, profile.devices(), "a job has")?,
         }
+        let worker = match wanted.executor {
+            Executor::Here => worker()?,
+            Executor::Slurm(_) => PathBuf::new(),
+        };
         let control = Control::of_signals()?;
         let mut folders = locate(wanted.suites)?;
         match fetch::provide(
@@ -217,6 +252,7 @@ pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Exit> {
                     slots: &slots,
                     monitor: &monitor,
                     folders,
+                    worker,
                 };
                 here(wanted, &plan, &store, ground, &control)?
             }
@@ -245,15 +281,20 @@ pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Exit> {
         );
     }
     if wanted.json {
-        print_json(&json!({ "runs": summary, "reports": reports }))?;
+        let said = json!({ "runs": summary, "reports": reports });
+        show::print(format!("{said:#}\n"));
     } else {
-        println!("{}", sentence(&summary));
+        show::print(format!("{}\n", sentence(summary)));
     }
-    let exit = exit(&summary, options);
-    if let Some(command) = &options.notify {
-        notify(command, &summary, exit);
-    }
-    Ok(exit)
+    Ok(exit(summary, options))
+}
+
+/// The worker program. One that the user names must be there.
+fn worker() -> anyhow::Result<PathBuf> {
+    worker_path().map_err(|error| match std::env::var_os("HARNESS_WORKER") {
+        Some(_) => BadInput(format!("{error:#}")).into(),
+        None => error,
+    })
 }
 
 /// Whether there are enough devices for every run; `have` says who has so many.
@@ -274,6 +315,7 @@ struct Ground<'a> {
     slots: &'a [Slot],
     monitor: &'a Monitor,
     folders: BTreeMap<String, PathBuf>,
+    worker: PathBuf,
 }
 
 fn here(
@@ -287,18 +329,21 @@ fn here(
     let setting = Setting {
         store,
         slots: ground.slots,
-        worker: worker_path()?,
+        worker: ground.worker,
         folders: ground.folders,
         cache: Some(std::path::absolute(&options.cache)?),
         checkpoint_every: Some(options.checkpoint_every).filter(|every| !every.is_zero()),
         policy: options.policy(),
         forecast: Forecast::new(wanted.suites, plan, |id| store.seconds(id)),
         monitor: ground.monitor,
-        again: &|run| again(wanted.suites, wanted.store, run),
+        guard: std::env::current_exe().ok(),
+        again: &|run| again_anywhere(wanted, ground.slots, run),
     };
     let mut everybody = Everybody::new(options, plan, ground.slots, store)?;
     let summary = schedule(plan, &setting, control, &mut everybody);
     everybody.display.close();
+    // Supervisors that died beside us said something too, which this removes.
+    store.supervisors();
     summary
 }
 
@@ -342,6 +387,13 @@ impl Audience for Everybody {
         }
     }
 
+    fn note(&mut self, text: &str) {
+        self.display.note(text);
+        if let Some(records) = &mut self.records {
+            records.note(text);
+        }
+    }
+
     fn look(&mut self, outlook: &Outlook) {
         self.view.look(outlook);
         self.display.look(&self.view);
@@ -357,7 +409,11 @@ impl Audience for Everybody {
 }
 
 /// Calls the user's command. Its failure is told, and costs no result.
-fn notify(command: &str, summary: &Summary, exit: Exit) {
+fn notify(command: &str, summary: &Summary, ended: &anyhow::Result<Exit>) {
+    let (exit, error) = match ended {
+        Ok(exit) => (*exit, String::new()),
+        Err(error) => (Exit::of(error), format!("{error:#}")),
+    };
     let called = || -> anyhow::Result<()> {
         let mut child = Command::new("sh")
             .args(["-c", command])
@@ -371,6 +427,7 @@ fn notify(command: &str, summary: &Summary, exit: Exit) {
                 (summary.failed.len() + summary.blocked.len()).to_string(),
             )
             .env("HARNESS_STOPPED", summary.interrupted.len().to_string())
+            .env("HARNESS_ERROR", error.replace('\0', ""))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()?;
@@ -384,7 +441,7 @@ fn notify(command: &str, summary: &Summary, exit: Exit) {
         Ok(())
     };
     if let Err(error) = called() {
-        eprintln!("--notify: {error:#}");
+        show::say(format!("--notify: {error:#}"));
     }
 }
 
@@ -404,14 +461,15 @@ fn on_cluster(
     arguments.extend(["--store".into(), absolute(wanted.store)?]);
     arguments.extend(["--cache".into(), absolute(&wanted.options.cache)?]);
     arguments.extend(["--offline".into(), "--no-report".into()]);
-    arguments.extend(wanted.options.of_an_attempt());
+    let options = wanted.options.of_an_attempt().into_iter();
+    arguments.extend(options.flat_map(|(name, value)| [name.to_string(), value]));
     let program = profile.program(std::env::current_exe()?);
     let setting = cluster::Setting {
         profile,
         store,
         command: cluster::Command { program, arguments },
-        again: &|run| again(wanted.suites, wanted.store, run),
-        note: &|line| eprintln!("{line}"),
+        again: &|run| again_anywhere(wanted, &[], run),
+        note: &|line| show::say(line),
     };
     let mut everybody = Everybody::new(wanted.options, plan, &[], store)?;
     let summary = cluster::watch(plan, &setting, control, &mut everybody);
@@ -436,23 +494,72 @@ pub(super) fn locate(suites: &[Suite]) -> anyhow::Result<BTreeMap<String, PathBu
     }
 }
 
-/// The command that does one run again.
+/// The command that does one run again, for the folder that we are in.
 pub(super) fn again(suites: &[Suite], store: &Path, run: &PlannedRun) -> String {
     let mut words = vec!["harness".to_string(), "run".to_string()];
     words.extend(suites.iter().map(|suite| shown(&suite.path)));
     words.extend(["--store".to_string(), shown(store)]);
-    for (key, value) in [
-        ("method", &run.method),
-        ("task", &run.task),
-        ("seed", &run.spec.seed.to_string()),
-    ] {
-        words.extend(["--only".to_string(), format!("{key}={value}")]);
+    words.extend(["--only".to_string(), format!("run={}", run.id)]);
+    typed(&words)
+}
+
+/// The command that does one run again as we do it, for any folder.
+fn again_anywhere(wanted: &Wanted<'_>, slots: &[Slot], run: &PlannedRun) -> String {
+    let options = wanted.options;
+    let absolute = |path: &Path| shown(&std::path::absolute(path).unwrap_or(path.into()));
+    let mut words = vec![program(), "run".to_string()];
+    words.extend(wanted.suites.iter().map(|suite| absolute(&suite.path)));
+    let mut option = |name: &str, value: String| words.extend([name.to_string(), value]);
+    option("--only", format!("run={}", run.id));
+    option("--store", absolute(wanted.store));
+    option("--cache", absolute(&options.cache));
+    match (&options.profile, slots.first()) {
+        (Some(profile), _) => {
+            option("--executor", "slurm".into());
+            option("--profile", absolute(profile));
+        }
+        // The job that we are in will be gone.
+        (None, Some(Slot::Task { gpu: true, .. })) => option("--slots", "cuda".into()),
+        (None, Some(Slot::Task { threads, .. })) => {
+            option("--slots", format!("cpu:{}x{threads}", run.devices));
+        }
+        (None, _) => options
+            .slots
+            .iter()
+            .for_each(|slots| option("--slots", slots.clone())),
     }
-    words
-        .iter()
-        .map(|word| quoted(word))
-        .collect::<Vec<_>>()
-        .join(" ")
+    for (name, value) in options.unusual() {
+        option(name, value);
+    }
+    match options.no_report {
+        true => words.push("--no-report".into()),
+        false => words.extend(["--out".into(), absolute(&options.out)]),
+    }
+    words.extend(options.offline.then(|| "--offline".to_string()));
+    typed(&words)
+}
+
+/// Words as a user types them.
+fn typed(words: &[String]) -> String {
+    let words: Vec<_> = words.iter().map(|word| quoted(word)).collect();
+    words.join(" ")
+}
+
+/// This program: by its name where a shell finds it by that.
+fn program() -> String {
+    let name = "harness";
+    let Ok(here) = std::env::current_exe() else {
+        return name.into();
+    };
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
+        .and_then(|path| path.canonicalize().ok());
+    match found == here.canonicalize().ok() && found.is_some() {
+        true => name.into(),
+        false => shown(&here),
+    }
 }
 
 fn sentence(summary: &Summary) -> String {

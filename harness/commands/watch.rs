@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::Exit;
-use crate::show::View;
+use crate::show::{self, View};
 use crate::store::Store;
 use crate::time;
 
@@ -21,7 +21,7 @@ const SILENT: Duration = Duration::from_secs(10);
 pub fn show(store: &Store) -> Vec<String> {
     let said = supervisors(store);
     said.iter()
-        .flat_map(|(name, view)| lines(name, view, None))
+        .flat_map(|(name, view)| lines(name, view, None, (usize::MAX, usize::MAX)))
         .collect()
 }
 
@@ -36,13 +36,18 @@ pub fn watch(store: &Path, json: bool) -> anyhow::Result<Exit> {
         let said = supervisors(&store);
         let now = Instant::now();
         let mut shown = Vec::new();
+        // Looked at each time: a window may have been resized.
+        let size = show::size(libc::STDOUT_FILENO).filter(|_| in_place);
+        let (rows, columns) = size.unwrap_or((usize::MAX, usize::MAX));
+        // The totals of all of them stay visible.
+        let rows = rows.saturating_sub(1 + said.len()) / said.len().max(1);
         for (name, view) in &said {
             let last = heard.entry(name.clone()).or_insert((view.looks, now));
             if last.0 != view.looks {
                 *last = (view.looks, now);
             }
             let silent = Some(now - last.1).filter(|silent| *silent > SILENT);
-            shown.extend(lines(name, view, silent));
+            shown.extend(lines(name, view, silent, (rows, columns)));
         }
         if in_place {
             // Back to the top, and nothing stays of what was there.
@@ -75,11 +80,19 @@ fn supervisors(store: &Store) -> Vec<(String, View)> {
         .collect()
 }
 
-fn lines(name: &str, view: &View, silent: Option<Duration>) -> Vec<String> {
+/// A line for the supervisor, and one for each of its slots as far as there is room: rows for slots, and columns.
+fn lines(
+    name: &str,
+    view: &View,
+    silent: Option<Duration>,
+    (rows, columns): (usize, usize),
+) -> Vec<String> {
     let silent = silent.map_or(String::new(), |silent| {
         format!(" (no word for {})", time::shown(silent.as_secs_f64()))
     });
-    let mut lines = vec![format!("{name}{silent}: {}", view.total())];
-    lines.extend(view.lines().iter().map(|line| format!("  {line}")));
+    let total = format!("{name}{silent}: {}", view.total());
+    let mut lines = vec![show::cut(&total, columns)];
+    let slots = show::first(view.lines_within(columns.saturating_sub(2)), rows);
+    lines.extend(slots.iter().map(|line| format!("  {line}")));
     lines
 }

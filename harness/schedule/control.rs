@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 /// What the user wants, from any thread.
 #[derive(Clone, Debug, Default)]
@@ -25,11 +25,14 @@ pub enum Wish {
 
 impl Control {
     /// One that follows the signals of this process from now on. Ctrl-C (SIGINT) asks for one thing more each time;
-    /// SIGTERM and SIGUSR1, which batch systems send before they end a job, ask to stop however often they come.
+    /// SIGTERM and SIGUSR1, which batch systems send before they end a job, and SIGHUP, the end of a terminal, ask to stop
+    /// however often they come. Under `nohup` the end of a terminal means nothing.
     pub fn of_signals() -> io::Result<Control> {
         let control = Control::default();
         let ours = control.clone();
-        let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGUSR1])?;
+        let mut wanted = vec![SIGINT, SIGTERM, SIGUSR1];
+        wanted.extend((!is_ignored(SIGHUP)).then_some(SIGHUP));
+        let mut signals = signal_hook::iterator::Signals::new(wanted)?;
         let hear = move |signal| match signal {
             SIGINT => ours.interrupt(),
             _ => ours.stop(),
@@ -56,6 +59,40 @@ impl Control {
             2 => Wish::Stop,
             _ => Wish::Kill,
         }
+    }
+}
+
+impl Wish {
+    /// What happens now, and what asking once more would do; none where nothing was asked.
+    pub fn meaning(self) -> Option<&'static str> {
+        match self {
+            Wish::GoOn => None,
+            Wish::Finish => Some(
+                "stopping: nothing new begins, what runs goes on to its end; Ctrl-C again lets it save itself and end",
+            ),
+            Wish::Stop => {
+                Some("stopping: what runs saves itself and ends; Ctrl-C again ends it at once")
+            }
+            Wish::Kill => Some("stopping: what runs is ended at once"),
+        }
+    }
+}
+
+fn is_ignored(signal: libc::c_int) -> bool {
+    // SAFETY: all zeros is a valid value, and without a new action the call only writes the old one.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &mut action) == 0
+            && action.sa_sigaction == libc::SIG_IGN
+    }
+}
+
+/// From now on a reader of our output that goes away costs what it would have read, and does not end us. Programs that we
+/// start are as if nothing had happened.
+pub fn outlive_readers() {
+    // SAFETY: the call touches no memory of ours; the standard library gives children the default back.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_IGN);
     }
 }
 

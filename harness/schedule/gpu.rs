@@ -1,7 +1,9 @@
 //! Accelerators as NVIDIA's management library (NVML) tells of them: which there are, what they do, whether they are still
 //! there. Where it is missing, nothing is known of them.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::sync::{Mutex, PoisonError};
 
 use nvml_wrapper::Nvml;
 use nvml_wrapper::enums::device::UsedGpuMemory;
@@ -13,6 +15,8 @@ use super::slot::Gpu;
 #[derive(Debug, Default)]
 pub struct Monitor {
     nvml: Option<Nvml>,
+    /// Names of accelerators that were there at some time.
+    seen: Mutex<BTreeSet<String>>,
 }
 
 /// What an accelerator does at a moment.
@@ -39,26 +43,50 @@ impl Monitor {
     /// Loads this library; where that fails, nothing is known.
     pub fn of(library: &OsStr) -> Monitor {
         let nvml = Nvml::builder().lib_path(library).init();
-        Monitor { nvml: nvml.ok() }
+        Monitor {
+            nvml: nvml.ok(),
+            ..Monitor::default()
+        }
     }
 
-    /// The accelerators that we may use, in the order in which CUDA counts them, as `CUDA_VISIBLE_DEVICES` names them; none
-    /// when that is not known. `visible` is that variable.
+    /// The accelerators that we may use, in the order in which CUDA counts them, each once: by the number that
+    /// `CUDA_VISIBLE_DEVICES` gives it, or by its whole UUID; none when they are not known. `visible` is that variable.
     pub fn names(&self, visible: Option<&str>) -> Option<Vec<String>> {
-        let nvml = self.nvml.as_ref();
-        let count = nvml.and_then(|nvml| nvml.device_count().ok());
-        let Some(visible) = visible else {
-            let uuid = |i| nvml?.device_by_index(i).ok()?.uuid().ok();
-            return count.map(|count| (0..count).filter_map(uuid).collect());
+        let known = self.uuids();
+        let names: Vec<String> = match (visible, &known) {
+            (None, None) => return None,
+            (None, Some(uuids)) => uuids.iter().flatten().cloned().collect(),
+            (Some(visible), _) => {
+                let mut there = BTreeSet::new();
+                // CUDA stops at the first name that it does not know.
+                let found = visible
+                    .split(',')
+                    .map_while(|name| resolved(name.trim(), known.as_deref()));
+                found
+                    .filter(|(_, card)| there.insert(card.clone()))
+                    .map(|(name, _)| name)
+                    .collect()
+            }
         };
-        // CUDA stops at the first name that it does not know.
-        let is_there = |name: &&str| match (name.parse::<i64>(), count) {
-            (Ok(number), Some(count)) => (0..i64::from(count)).contains(&number),
-            (Ok(number), None) => number >= 0,
-            (Err(_), _) => !name.is_empty(),
-        };
-        let names = visible.split(',').map(str::trim).take_while(is_there);
-        Some(names.map(str::to_string).collect())
+        if known.is_some() {
+            names.iter().for_each(|name| self.saw(name));
+        }
+        Some(names)
+    }
+
+    /// The UUID of every accelerator of the machine, by its number; none of one that does not answer.
+    fn uuids(&self) -> Option<Vec<Option<String>>> {
+        let nvml = self.nvml.as_ref()?;
+        let count = nvml.device_count().ok()?;
+        let uuid = |i| nvml.device_by_index(i).ok()?.uuid().ok();
+        Some((0..count).map(uuid).collect())
+    }
+
+    fn saw(&self, name: &str) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if !seen.contains(name) {
+            seen.insert(name.into());
+        }
     }
 
     fn device(&self, gpu: &Gpu) -> Option<Result<nvml_wrapper::Device<'_>, NvmlError>> {
@@ -73,6 +101,7 @@ impl Monitor {
     pub fn look(&self, gpu: &Gpu) -> Option<Use> {
         let device = self.device(gpu)?.ok()?;
         let memory = device.memory_info().ok()?;
+        self.saw(&gpu.name);
         // Parts of an accelerator (MIG) do not tell how busy they are.
         let busy = device.utilization_rates().map_or(0, |rates| rates.gpu);
         Some(Use {
@@ -95,16 +124,42 @@ impl Monitor {
         taken.sum::<Option<u64>>().filter(|&bytes| bytes > 0)
     }
 
-    /// Whether an accelerator that was there is there no more: it fell off its bus, or was taken from us.
+    /// Whether an accelerator that was there is there no more: it fell off its bus, or was taken from us. One that never was
+    /// there under this name is not lost.
     pub fn has_lost(&self, gpu: &Gpu) -> bool {
         let answer = self
             .device(gpu)
             .map(|device| device.and_then(|device| device.memory_info()));
-        matches!(
-            answer,
-            Some(Err(NvmlError::GpuLost
-                | NvmlError::NotFound
-                | NvmlError::InvalidArg))
-        )
+        match answer {
+            Some(Err(NvmlError::GpuLost)) => true,
+            Some(Err(NvmlError::NotFound | NvmlError::InvalidArg)) => {
+                let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+                seen.contains(&gpu.name)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// A name of `CUDA_VISIBLE_DEVICES` as it is to be used, and what tells its card from others; none of an unknown one. A UUID may
+/// be cut short as long as one card alone begins like it.
+fn resolved(name: &str, known: Option<&[Option<String>]>) -> Option<(String, String)> {
+    let as_it_is = || Some((name.to_string(), name.to_string()));
+    match (name.parse::<i64>(), known) {
+        (Ok(number), Some(uuids)) => {
+            let uuid = uuids.get(usize::try_from(number).ok()?)?;
+            Some((name.into(), uuid.clone().unwrap_or(name.into())))
+        }
+        (Ok(number), None) => (number >= 0).then(as_it_is)?,
+        (Err(_), _) if name.is_empty() => None,
+        (Err(_), Some(uuids)) if !name.starts_with("MIG-") => {
+            let mut alike = uuids.iter().flatten().filter(|uuid| uuid.starts_with(name));
+            match (alike.next(), alike.next()) {
+                (Some(uuid), None) => Some((uuid.clone(), uuid.clone())),
+                _ => None,
+            }
+        }
+        // Parts of accelerators are not listed.
+        (Err(_), _) => as_it_is(),
     }
 }

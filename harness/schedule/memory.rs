@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use crate::event::Outcome;
+
 /// How many processes the kernel has killed for want of memory, in our control group or else on the machine; none where
 /// it does not say.
 pub(super) fn kills() -> Option<u64> {
@@ -16,6 +18,19 @@ pub(super) fn evidence(before: Option<u64>) -> Option<String> {
             "the kernel killed a process for want of memory: `oom_kill` in {place} went up to {now}"
         )
     })
+}
+
+/// Whether a worker that ended like this aborted because it was given no memory, as the last lines of its log say in the words
+/// of C++ or of Rust.
+pub(super) fn ended_without(outcome: &Outcome, log_end: &[String]) -> bool {
+    let says_so = |line: &String| {
+        line.contains("bad_alloc")
+            || (line.contains("memory allocation of ") && line.contains(" bytes failed"))
+    };
+    let aborted = Outcome::Killed {
+        signal: libc::SIGABRT,
+    };
+    *outcome == aborted && log_end.iter().any(says_so)
 }
 
 fn counted() -> Option<(String, u64)> {

@@ -9,7 +9,9 @@
 
 mod board;
 mod control;
+mod family;
 mod gpu;
+mod guard;
 mod memory;
 mod process;
 pub mod queue;
@@ -18,6 +20,7 @@ mod run;
 mod setting;
 mod slot;
 mod told;
+mod trouble;
 mod worker;
 
 use std::collections::HashMap;
@@ -31,12 +34,16 @@ use crate::cost::Forecast;
 use crate::event::{Event, Outcome};
 use crate::plan::{Plan, RunId};
 use crate::store::{Attempt, Work};
+use crate::time;
+use guard::Guarded;
 use queue::{Placement, Queue, State};
 use rules::Ends;
 use run::{Given, on_slots};
+use trouble::{Trouble, Unusable, is_of_the_machine};
 
-pub use control::{Control, Wish};
+pub use control::{Control, Wish, outlive_readers};
 pub use gpu::{Monitor, Use};
+pub use guard::Guard;
 pub use setting::{Policy, Setting};
 pub use slot::{Gpu, Slot, Slots};
 pub use told::{Audience, Failure, Outlook, Summary, Told, What};
@@ -58,6 +65,8 @@ enum Said {
     Ended(Option<Ended>),
     /// Another supervisor has the run now.
     Lost,
+    /// It could not be done, for a reason that is not its own.
+    Trouble(anyhow::Error),
 }
 
 /// How an attempt ended.
@@ -74,7 +83,7 @@ struct Ended {
 /// told on this thread.
 ///
 /// # Errors
-/// When the store cannot be used at all, or a run needs more devices than there are.
+/// When the store cannot be used, from the beginning or for longer than the policy's patience.
 pub fn schedule(
     plan: &Plan,
     setting: &Setting<'_>,
@@ -85,11 +94,23 @@ pub fn schedule(
         .store
         .clear_leftovers()
         .context("clearing what an earlier supervisor left")?;
+    let guarded = match setting.guard.as_deref().map(Guarded::by) {
+        None => None,
+        Some(Ok(guarded)) => Some(guarded),
+        Some(Err(error)) => {
+            audience.note(&format!("nobody guards what workers start: {error}"));
+            None
+        }
+    };
     let (said, heard) = mpsc::channel();
     std::thread::scope(|scope| {
         let mut schedule = Schedule::new(plan, setting, control, audience, scope, said);
+        schedule.guarded = guarded.as_ref();
         schedule.work(&heard);
-        Ok(schedule.summary())
+        match schedule.hopeless.take() {
+            None => Ok(schedule.summary()),
+            Some(error) => Err(schedule.why_stopped(error)),
+        }
     })
 }
 
@@ -117,6 +138,10 @@ struct Schedule<'s, 'e, 'a> {
     failed: usize,
     /// The failed attempts that we know of: those that were there before us, and our own.
     old_failures: HashMap<usize, String>,
+    guarded: Option<&'e Guarded>,
+    trouble: Trouble,
+    /// The trouble that has lasted too long.
+    hopeless: Option<anyhow::Error>,
 }
 
 /// A run that is on slots.
@@ -169,6 +194,9 @@ impl<'s, 'e, 'a> Schedule<'s, 'e, 'a> {
             already: Vec::new(),
             failed: 0,
             old_failures,
+            guarded: None,
+            trouble: Trouble::default(),
+            hopeless: None,
         }
     }
 
@@ -179,8 +207,15 @@ impl<'s, 'e, 'a> Schedule<'s, 'e, 'a> {
 
     fn work(&mut self, heard: &mpsc::Receiver<(usize, Said)>) {
         let (mut asked, mut looked) = (Instant::now(), None::<Instant>);
+        let mut wish = Wish::GoOn;
         loop {
-            if self.control.wish() != Wish::GoOn || self.has_given_up() {
+            if wish != self.control.wish() {
+                wish = self.control.wish();
+                wish.meaning()
+                    .into_iter()
+                    .for_each(|text| self.audience.note(text));
+            }
+            if wish != Wish::GoOn || self.has_given_up() {
                 let waiting = [State::Pending, State::Elsewhere].map(|state| self.queue.all(state));
                 for run in waiting.concat() {
                     self.queue.set(run, State::Interrupted);
@@ -218,12 +253,12 @@ impl<'s, 'e, 'a> Schedule<'s, 'e, 'a> {
 
     fn has_given_up(&self) -> bool {
         let most = self.setting.policy.most_failures;
-        most.is_some_and(|most| self.failed >= most)
+        self.hopeless.is_some() || most.is_some_and(|most| self.failed >= most)
     }
 
     /// Begins runs until room or runs are used up.
     fn fill(&mut self) {
-        while !self.has_given_up() {
+        while !self.has_given_up() && !self.trouble.rests() {
             let Some(placement) = self.queue.next(self.now()) else {
                 return;
             };
@@ -231,6 +266,14 @@ impl<'s, 'e, 'a> Schedule<'s, 'e, 'a> {
             match self.attempt(run) {
                 Ok(Some(attempt)) => self.begin(placement, attempt),
                 Ok(None) => {}
+                Err(error) if is_of_the_machine(&error, self.setting.store) => {
+                    let text = format!("{error:#}");
+                    let rest = self.meet_trouble(error);
+                    self.audience.note(&format!(
+                        "nothing can begin: {text}; tried again in {}",
+                        time::shown(rest.as_secs_f64())
+                    ));
+                }
                 Err(error) => self.lose(run, &format!("{error:#}")),
             }
         }
@@ -255,6 +298,7 @@ impl<'s, 'e, 'a> Schedule<'s, 'e, 'a> {
             attempt,
             slots,
             ends,
+            guarded: self.guarded,
         };
         let (plan, setting, control) = (self.plan, self.setting, self.control);
         let said = self.said.clone();
@@ -282,7 +326,7 @@ impl<'s, 'e, 'a> Schedule<'s, 'e, 'a> {
             self.say(run, What::Blocked);
             return Ok(None);
         }
-        let Some(lease) = store.lease(&planned.id)? else {
+        let Some(lease) = store.lease(&planned.id).context(Unusable)? else {
             if self.queue.state(run) != State::Elsewhere {
                 self.queue.set(run, State::Elsewhere);
                 self.say(run, What::Waiting);
@@ -365,6 +409,14 @@ impl<'s, 'e, 'a> Schedule<'s, 'e, 'a> {
                 self.busy.remove(&run);
                 self.queue.set(run, State::Elsewhere);
             }
+            Said::Trouble(error) => {
+                let why = format!("{error:#}");
+                self.say(run, What::PutBack { why });
+                self.busy.remove(&run);
+                let rest = self.meet_trouble(error);
+                self.queue
+                    .again(run, self.now() + rest.as_secs_f64(), false);
+            }
             Said::Ended(None) => {
                 self.say(run, What::Interrupted);
                 self.busy.remove(&run);
@@ -380,7 +432,26 @@ impl<'s, 'e, 'a> Schedule<'s, 'e, 'a> {
         }
     }
 
+    /// Trouble that is no run's own: says how long to rest. What runs may end it.
+    fn meet_trouble(&mut self, error: anyhow::Error) -> Duration {
+        let (rest, is_long) = self.trouble.meet(self.setting.policy.patience);
+        if is_long && self.busy.is_empty() {
+            self.hopeless.get_or_insert(error);
+        }
+        rest
+    }
+
+    /// The error of a schedule that stopped before its end.
+    fn why_stopped(&self, error: anyhow::Error) -> anyhow::Error {
+        let left = self.queue.all(State::Interrupted).len();
+        let runs = if left == 1 { "run is" } else { "runs are" };
+        error.context(format!(
+            "{left} {runs} not done, because nothing can be kept"
+        ))
+    }
+
     fn finish(&mut self, run: usize, outcome: Outcome, seconds: f64) {
+        self.trouble.pass();
         let is_measure = outcome == Outcome::Completed;
         let ended = What::Ended {
             outcome,
@@ -491,6 +562,7 @@ impl<'s, 'e, 'a> Schedule<'s, 'e, 'a> {
 
     /// Tells the audience how things stand, and notices what runs take of their devices' memory.
     fn look(&mut self) {
+        self.guarded.iter().for_each(|guarded| guarded.bury());
         let monitor = self.setting.monitor;
         for (&run, busy) in &self.busy {
             let gpus = busy

@@ -2,7 +2,7 @@
 //!
 //! No worker outlives its supervisor: the kernel ends it when the attempt's thread ends, and so does the end of its
 //! standard input. Nothing a worker started outlives the worker: they are one process group, and who leaves it is known
-//! by its environment.
+//! by its environment or by its parents.
 
 mod group;
 
@@ -21,8 +21,11 @@ use anyhow::{Context, Result};
 
 use super::BUILD;
 use super::control::Control;
+use super::family::Family;
+use super::guard::{self, Guarded};
 use super::memory;
 use super::slot::Slot;
+use super::trouble::CannotStart;
 use crate::event::{Environment, Event, Observation, Outcome};
 use crate::store::MARK;
 use group::{Group, Member};
@@ -31,6 +34,7 @@ use group::{Group, Member};
 const LULL: Duration = Duration::from_secs(1);
 /// A longer line is no event.
 const LONGEST_LINE: u64 = 1 << 20;
+
 /// What a worker told.
 #[derive(Debug, Default)]
 pub(super) struct Heard {
@@ -64,11 +68,14 @@ pub(super) struct Launch<'a> {
     /// The attempt's folder.
     pub(super) out: &'a Path,
     pub(super) log: &'a File,
+    pub(super) guarded: Option<&'a Guarded>,
 }
 
 /// When a worker is ended.
 pub(super) struct Limits<'a> {
     pub(super) control: &'a Control,
+    /// Whether the run is another supervisor's now.
+    pub(super) is_lost: &'a (dyn Fn() -> bool + Sync),
     /// How long it may take to write a checkpoint before its end; none where it writes none.
     pub(super) saving: Option<Duration>,
     /// How long it may take in all.
@@ -93,6 +100,7 @@ pub(super) fn run(
             _ => libc::SIGTERM,
         },
         members: Vec::new(),
+        family: Family::default(),
     };
     // Held until the worker has ended: it takes the end of its input for our end.
     let mut inputs = Vec::new();
@@ -102,13 +110,18 @@ pub(super) fn run(
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(launch.log.try_clone()?);
-        let mut child = command
-            .spawn()
-            .with_context(|| format!("cannot start {}", launch.worker.display()))?;
+        let started = guard::start(&mut command);
+        let mut child = started
+            .inspect_err(|_| group.abandon())
+            .with_context(|| CannotStart(launch.worker.into()))?;
         inputs.extend(child.stdin.take());
         outputs.extend(child.stdout.take());
         group.members.push(Member::new(child));
     }
+    group.family = Family::of(
+        group.pids().iter().map(|&pid| pid as _).collect(),
+        Vec::new(),
+    );
     started(group.pids());
     let mut outputs = outputs.into_iter();
     let first = outputs.next().expect("standard output is a pipe");
@@ -179,6 +192,9 @@ fn commands(launch: &Launch<'_>) -> Vec<Command> {
             .env("MKL_NUM_THREADS", &threads)
             .env("OMP_WAIT_POLICY", "passive")
             .env(MARK, launch.out);
+        if let Some(guarded) = launch.guarded {
+            guarded.mark(command);
+        }
         end_with_us(command);
     }
     commands

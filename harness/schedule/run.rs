@@ -10,32 +10,38 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use super::guard::Guarded;
 use super::process::{self, End, Launch, Limits};
 use super::rules::Ends;
-use super::{Control, Ended, Failure, Said, Setting, Slot};
+use super::trouble::is_of_the_machine;
+use super::{Control, Ended, Failure, Said, Setting, Slot, memory};
 use crate::event::{Environment, Event, Outcome, RunRecord};
 use crate::plan::{Checkpoints, Job, Meeting, Member, PlannedRun};
 use crate::store::{Attempt, Work};
 
 /// Lines of the log that a failure shows.
 const LOG_END: usize = 12;
+/// What the system says, in a worker's words too, when a disk is full.
+const NO_ROOM: &str = "No space left on device";
 /// How long a worker may take to end its update and write a checkpoint when the user wants to stop: tens of gigabytes
 /// for the largest models, to a file system that many share.
 const SAVING: Duration = Duration::from_secs(300);
 
 /// What an attempt is given besides the run.
-pub(super) struct Given {
+pub(super) struct Given<'a> {
     pub(super) attempt: Attempt,
     /// Its slots, by their places among all.
     pub(super) slots: Vec<usize>,
     /// How earlier attempts ended.
     pub(super) ends: Ends,
+    /// Who ends what it starts, should we die.
+    pub(super) guarded: Option<&'a Guarded>,
 }
 
 /// One attempt, on a thread of its own.
 pub(super) fn on_slots(
     run: &PlannedRun,
-    given: Given,
+    given: Given<'_>,
     setting: &Setting<'_>,
     control: &Control,
     say: &(dyn Fn(Said) + Sync),
@@ -44,19 +50,34 @@ pub(super) fn on_slots(
         attempt,
         slots,
         mut ends,
+        guarded,
     } = given;
     let slots: Vec<&Slot> = slots.iter().map(|&slot| &setting.slots[slot]).collect();
     let begun = Instant::now();
     let result = catch_unwind(AssertUnwindSafe(|| {
-        attempt_run(run, &attempt, setting, &slots, control, say)
+        let places = Places {
+            slots: &slots,
+            guarded,
+        };
+        attempt_run(run, &attempt, setting, &places, control, say)
     }));
     attempt.end_processes();
     let failed = |message: String| Some((Outcome::Failed { message }, None));
     let ended = match result {
         Ok(Ok(ended)) => ended,
+        Ok(Err(error)) if !attempt.is_lost() && is_of_the_machine(&error, setting.store) => {
+            drop(attempt);
+            return say(Said::Trouble(error));
+        }
         Ok(Err(error)) => failed(format!("{error:#}")),
         Err(_) => failed("the supervisor panicked; this is a bug".into()),
     };
+    if let Some((Outcome::Failed { message }, _)) = &ended
+        && message.contains(NO_ROOM)
+    {
+        drop(attempt);
+        return say(Said::Trouble(anyhow::anyhow!("{message}")));
+    }
     if !matches!(&ended, Some((outcome, _)) if outcome.is_result()) && attempt.is_lost() {
         drop(attempt);
         return say(Said::Lost);
@@ -94,16 +115,23 @@ pub(super) fn on_slots(
 
 type Ending = (Outcome, Option<Environment>);
 
+/// Where the worker's processes are, and who guards them.
+struct Places<'a> {
+    slots: &'a [&'a Slot],
+    guarded: Option<&'a Guarded>,
+}
+
 /// Runs the worker and keeps its result; an ending that is no result is for the caller to keep. None when stopped.
 fn attempt_run(
     run: &PlannedRun,
     attempt: &Attempt,
     setting: &Setting<'_>,
-    slots: &[&Slot],
+    places: &Places<'_>,
     control: &Control,
     say: &(dyn Fn(Said) + Sync),
 ) -> Result<Option<Ending>> {
     let begun = Instant::now();
+    let slots = places.slots;
     let jobs: Vec<Job> = (0..slots.len())
         .map(|rank| job(run, attempt, setting, slots, rank))
         .collect();
@@ -131,9 +159,11 @@ fn attempt_run(
         slots,
         out: attempt.folder(),
         log: &log,
+        guarded: places.guarded,
     };
     let limits = Limits {
         control,
+        is_lost: &|| attempt.is_known_lost(),
         saving: jobs[0].checkpoints.is_some().then_some(SAVING),
         timeout: setting.policy.timeout,
         stall: setting.policy.stall,
@@ -146,9 +176,12 @@ fn attempt_run(
         complain(&log, &error);
     }
     let (heard, end) = ended?;
-    let End::Ended(outcome) = end else {
+    let End::Ended(mut outcome) = end else {
         return Ok(None);
     };
+    if memory::ended_without(&outcome, &attempt.log_end(LOG_END)) {
+        outcome = Outcome::OutOfMemory;
+    }
     if !outcome.is_result() {
         return Ok(Some((outcome, heard.environment)));
     }

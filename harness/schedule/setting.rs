@@ -31,6 +31,8 @@ pub struct Setting<'a> {
     pub forecast: Forecast,
     /// Who watches the accelerators.
     pub monitor: &'a Monitor,
+    /// This program, which guards what workers start should we die; none: nobody does.
+    pub guard: Option<PathBuf>,
     /// The command with which a user does one run again.
     pub again: &'a (dyn Fn(&PlannedRun) -> String + Sync),
 }
@@ -48,11 +50,17 @@ pub struct Policy {
     pub stall: Option<Duration>,
     /// After so many failed runs nothing more is begun; none: whatever fails.
     pub most_failures: Option<usize>,
+    /// How long a store that cannot be written, or another trouble that is no run's own, is borne while nothing runs.
+    pub patience: Duration,
 }
 
 /// How long a worker tells nothing at most, unless the user says otherwise. Between two events of a large model lie as many
 /// updates as take some minutes, or the evaluation of a portion.
 const STALL: Duration = Duration::from_secs(3600);
+
+/// How long trouble that is no run's own is borne: as long as somebody may take to make room, or a file system of the network to
+/// come back.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 impl Default for Policy {
     fn default() -> Policy {
@@ -62,6 +70,7 @@ impl Default for Policy {
             timeout: None,
             stall: Some(STALL),
             most_failures: None,
+            patience: PATIENCE,
         }
     }
 }

@@ -60,6 +60,11 @@ pub enum What {
         /// When, in seconds from now.
         rest: f64,
     },
+    /// It ended for a reason that is not its own, as a full disk, and will be tried again.
+    PutBack {
+        /// The reason.
+        why: String,
+    },
     /// The device behind its slots is gone, with these slots; the run will be tried again elsewhere.
     SlotsLost {
         /// Their places.
@@ -75,6 +80,9 @@ pub enum What {
 pub trait Audience {
     /// Something happened to a run.
     fn tell(&mut self, told: Told<'_>);
+
+    /// Something happened that is of no one run, in a sentence.
+    fn note(&mut self, _: &str) {}
 
     /// How things stand: every second, and of a cluster at every look at its queue.
     fn look(&mut self, _: &Outlook) {}

@@ -1,6 +1,7 @@
 //! Where the worker program is.
 
 use std::env;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -15,6 +16,12 @@ pub fn worker_path() -> Result<PathBuf> {
         ensure!(
             path.is_file(),
             "HARNESS_WORKER names {}, which is no file",
+            path.display()
+        );
+        let mode = std::fs::metadata(&path).map_or(0, |found| found.permissions().mode());
+        ensure!(
+            mode & 0o111 != 0,
+            "HARNESS_WORKER names {}, which cannot be executed",
             path.display()
         );
         return std::path::absolute(&path).with_context(|| path.display().to_string());

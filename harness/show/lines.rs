@@ -50,8 +50,8 @@ impl Lines {
         }
     }
 
-    fn line(&mut self, line: &str) {
+    pub(super) fn line(&mut self, line: &str) {
         // A reader that went away is no reason to lose runs.
-        let _ = writeln!(self.out, "{line}");
+        let _ = self.out.write_all(format!("{line}\n").as_bytes());
     }
 }

@@ -3,10 +3,12 @@
 mod lines;
 mod progress;
 mod records;
+mod terminal;
 mod transfer;
 mod view;
 
-use std::io::IsTerminal;
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
 
 use crate::event::{Event, Outcome};
 use crate::plan::{Plan, PlannedRun};
@@ -15,8 +17,10 @@ use crate::time;
 
 use lines::Lines;
 use progress::Progress;
+use terminal::harmless;
 
 pub use records::Records;
+pub use terminal::{cut, first, size};
 pub use transfer::Transfer;
 pub use view::{RunView, SlotView, View};
 
@@ -51,6 +55,14 @@ impl Display {
         }
     }
 
+    /// Shows a sentence that is of no one run.
+    pub fn note(&mut self, text: &str) {
+        match self {
+            Display::Live(progress) => progress.line(text),
+            Display::Plain(lines) => lines.line(text),
+        }
+    }
+
     /// Shows how things stand.
     pub fn look(&mut self, view: &View) {
         if let Display::Live(progress) = self {
@@ -64,6 +76,19 @@ impl Display {
             progress.close();
         }
     }
+}
+
+/// Prints a line to standard error. A reader that went away is no reason to end.
+pub fn say(line: impl fmt::Display) {
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
+/// Prints to standard output, where nobody may read any more, either.
+pub fn print(text: impl fmt::Display) {
+    let mut out = io::stdout();
+    let _ = out
+        .write_all(text.to_string().as_bytes())
+        .and_then(|()| out.flush());
 }
 
 /// How a person calls a run: `digits tram-x seed 3`.
@@ -109,8 +134,13 @@ pub fn causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The lines that stay of an end, empty for what leaves none.
+/// The lines that stay of an end, empty for what leaves none; nothing in them is obeyed by a terminal.
 fn lasting(told: &Told<'_>) -> Vec<String> {
+    let lines = lines_of(told).into_iter();
+    lines.map(|line| harmless(&line)).collect()
+}
+
+fn lines_of(told: &Told<'_>) -> Vec<String> {
     let name = name(told.run);
     match &told.what {
         What::Ended {
@@ -148,6 +178,7 @@ fn lasting(told: &Told<'_>) -> Vec<String> {
             "{name}: its device is gone and no longer used; it will be tried on another"
         )],
         What::Damaged { what } => vec![format!("{name}: {what}; it is done again")],
+        What::PutBack { why } => vec![format!("{name}: {why}; it will be tried again")],
         What::Waiting => vec![format!("{name}: waiting for another supervisor")],
         What::Blocked => vec![format!(
             "{name}: not begun, the run it starts from left no weights"
@@ -158,9 +189,15 @@ fn lasting(told: &Told<'_>) -> Vec<String> {
             grouped(*step),
             grouped(*steps)
         )],
+        What::Event(Event::Note { text }) if text.contains(PASSED_OVER) => {
+            vec![format!("{name}: {text}")]
+        }
         What::Already | What::Started { .. } | What::Event(_) => Vec::new(),
     }
 }
+
+/// What a worker notes of a checkpoint that is damaged or another program's: its user should know, as training is repeated.
+const PASSED_OVER: &str = "is passed over: ";
 
 fn details(outcome: &Outcome, failure: &Failure) -> Vec<String> {
     let mut lines = Vec::new();

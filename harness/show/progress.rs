@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::View;
-use super::lasting;
+use super::terminal::{first, size};
+use super::{View, lasting};
 use crate::schedule::Told;
 
-/// A line per slot, and a total.
+/// A line per slot as far as they fit, and a total.
 pub struct Progress {
     all: MultiProgress,
     slots: Vec<ProgressBar>,
@@ -18,26 +18,42 @@ pub struct Progress {
 impl Progress {
     pub(super) fn new(view: &View) -> Progress {
         let all = MultiProgress::new();
-        let line = |_| all.add(ProgressBar::new(0).with_style(style("{wide_msg}")));
-        let slots = view.slots.iter().map(line).collect();
         let total = all.add(ProgressBar::new(view.runs as u64));
-        total.set_style(style("{bar:24} {msg}, {elapsed}"));
+        total.set_style(style("{bar:16} {elapsed}  {wide_msg}"));
         total.enable_steady_tick(Duration::from_secs(1));
-        let progress = Progress { all, slots, total };
+        let mut progress = Progress {
+            all,
+            slots: Vec::new(),
+            total,
+        };
         progress.draw(view);
         progress
     }
 
     pub(super) fn tell(&mut self, told: &Told<'_>, view: &View) {
         for line in lasting(told) {
-            let _ = self.all.println(line);
+            self.line(&line);
         }
         self.draw(view);
     }
 
+    pub(super) fn line(&mut self, line: &str) {
+        let _ = self.all.println(line);
+    }
+
     /// The library draws no more often than an eye can see.
-    pub(super) fn draw(&self, view: &View) {
-        for (bar, line) in self.slots.iter().zip(view.lines()) {
+    pub(super) fn draw(&mut self, view: &View) {
+        let (rows, columns) = size(libc::STDERR_FILENO).unwrap_or((24, 80));
+        // One row for the total, and one for what is typed.
+        let lines = first(view.lines_within(columns), rows.saturating_sub(2));
+        while self.slots.len() > lines.len() {
+            self.slots.pop().iter().for_each(|bar| self.all.remove(bar));
+        }
+        while self.slots.len() < lines.len() {
+            let bar = ProgressBar::new(0).with_style(style("{wide_msg}"));
+            self.slots.push(self.all.insert_before(&self.total, bar));
+        }
+        for (bar, line) in self.slots.iter().zip(lines) {
             bar.set_message(line);
         }
         self.total.set_position(view.ended as u64);

@@ -41,6 +41,11 @@ impl Records {
         self.write(line);
     }
 
+    /// Something happened that is of no one run.
+    pub fn note(&mut self, text: &str) {
+        self.write(json!({"what": "note", "text": text}));
+    }
+
     /// How things stand.
     pub fn look(&mut self, view: &View) {
         let mut line = json!(view);
@@ -51,8 +56,13 @@ impl Records {
     fn write(&mut self, mut line: Value) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         line["time"] = json!(now.unwrap_or_default().as_secs_f64());
-        // A reader that went away is no reason to lose runs.
-        let _ = writeln!(self.out, "{line}").and_then(|()| self.out.flush());
+        // In one piece, so that the lines of several supervisors on one file do not mix. A reader that went away is no reason
+        // to lose runs.
+        let line = format!("{line}\n");
+        let _ = self
+            .out
+            .write_all(line.as_bytes())
+            .and_then(|()| self.out.flush());
     }
 }
 
@@ -84,6 +94,7 @@ fn what(what: &What) -> Value {
             "what": "again", "ending": outcome, "seconds": seconds, "failure": failed(failure), "attempt": count,
             "attempts": of, "rest": rest,
         }),
+        What::PutBack { why } => json!({"what": "put_back", "why": why}),
         What::SlotsLost { slots } => json!({"what": "slots_lost", "slots": slots.len()}),
         What::Blocked => json!({"what": "blocked"}),
         What::Interrupted => json!({"what": "stopped"}),

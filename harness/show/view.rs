@@ -4,11 +4,15 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use super::terminal::{cut, harmless};
 use super::{bytes, grouped, name};
 use crate::event::Event;
 use crate::plan::{Plan, RunId};
 use crate::schedule::{Outlook, Slot, Told, Use, What};
 use crate::time;
+
+/// So much of a run's name is shown, however narrow the terminal.
+const SHORTEST_NAME: usize = 12;
 
 /// A schedule at a moment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -64,6 +68,9 @@ pub struct RunView {
     /// When the first update was reported, and which it was: what came before is not training's speed.
     #[serde(skip)]
     first: Option<(Instant, u64)>,
+    /// Seconds that all of its updates take at this speed.
+    #[serde(skip)]
+    whole: Option<f64>,
 }
 
 impl View {
@@ -113,7 +120,7 @@ impl View {
                     self.slots[slot].is_gone = true;
                 }
             }
-            What::Waiting | What::Again { .. } => self.leave(told),
+            What::Waiting | What::Again { .. } | What::PutBack { .. } => self.leave(told),
             What::Damaged { .. } => {}
         }
     }
@@ -122,11 +129,26 @@ impl View {
     pub fn look(&mut self, outlook: &Outlook) {
         self.waiting = outlook.waiting;
         self.elsewhere = outlook.elsewhere;
-        self.left = outlook.left;
+        self.left = outlook.left.or_else(|| self.guess());
         self.looks += 1;
         for (slot, device) in self.slots.iter_mut().zip(&outlook.devices) {
             slot.device = *device;
         }
+    }
+
+    /// Seconds until all have ended where only those that run know how long they take: the others will take as long.
+    fn guess(&self) -> Option<f64> {
+        let runs = self.slots.iter().filter_map(|slot| slot.run.as_ref());
+        let known = runs.filter_map(|run| Some((run.left?, run.whole?)));
+        let known: Vec<(f64, f64)> = known.collect();
+        if known.is_empty() {
+            return None;
+        }
+        let longest = known.iter().map(|(left, _)| *left).fold(0.0, f64::max);
+        let mean = known.iter().map(|(_, whole)| whole).sum::<f64>() / known.len() as f64;
+        let slots = self.slots.iter().filter(|slot| !slot.is_gone).count();
+        let rounds = self.waiting.div_ceil(slots.max(1));
+        Some(longest + rounds as f64 * mean)
     }
 
     fn begin(&mut self, told: &Told<'_>, measured_only: bool, slots: &[usize]) {
@@ -146,6 +168,7 @@ impl View {
                 loss: None,
                 left: None,
                 first: None,
+                whole: None,
             });
         }
     }
@@ -161,9 +184,18 @@ impl View {
 
     /// A line for every slot.
     pub fn lines(&self) -> Vec<String> {
+        self.lines_within(usize::MAX)
+    }
+
+    /// A line for every slot, each in so many columns: names are cut before numbers.
+    pub fn lines_within(&self, columns: usize) -> Vec<String> {
         let width = self.slots.iter().map(|slot| slot.slot.len()).max();
         let width = width.unwrap_or(0);
-        let line = |slot: &SlotView| format!("{:width$} {}", slot.slot, slot.text());
+        let room = columns.saturating_sub(width + 1);
+        let line = |slot: &SlotView| {
+            let line = format!("{:width$} {}", slot.slot, slot.text(room));
+            cut(&harmless(&line), columns)
+        };
         self.slots.iter().map(line).collect()
     }
 
@@ -190,19 +222,20 @@ impl View {
 }
 
 impl SlotView {
-    fn text(&self) -> String {
+    fn text(&self, room: usize) -> String {
         if self.is_gone {
             return "gone".into();
         }
-        let mut parts = vec![match &self.run {
-            None => "idle".to_string(),
-            Some(run) => run.text(),
-        }];
+        let (name, mut rest) = match &self.run {
+            None => ("idle", String::new()),
+            Some(run) => (run.name.as_str(), format!("  {}", run.doing())),
+        };
         if let Some(device) = self.device {
             let (taken, memory) = (bytes(device.taken), bytes(device.memory));
-            parts.push(format!("{} %, {taken} of {memory}", device.busy));
+            rest += &format!("  {} %, {taken} of {memory}", device.busy);
         }
-        parts.join("  ")
+        let room = room.saturating_sub(rest.chars().count());
+        format!("{}{rest}", cut(name, room.max(SHORTEST_NAME)))
     }
 }
 
@@ -210,7 +243,9 @@ impl RunView {
     fn hear(&mut self, event: &Event) {
         match event {
             Event::Preparing { what, done, total } => {
-                let share = total.map(|total| format!(" {} %", 100 * done / total.max(1)));
+                // What a worker tells may be any number.
+                let percent = |total: u64| 100 * u128::from(*done) / u128::from(total.max(1));
+                let share = total.map(|total| format!(" {} %", percent(total).min(100)));
                 self.phase = format!("preparing {what}{}", share.unwrap_or_default());
             }
             Event::Progress {
@@ -229,6 +264,7 @@ impl RunView {
                     0 => None,
                     done => {
                         let each = (now - since).as_secs_f64() / done as f64;
+                        self.whole = Some(each * *steps as f64);
                         Some(each * steps.saturating_sub(*step) as f64)
                     }
                 };
@@ -237,12 +273,12 @@ impl RunView {
         }
     }
 
-    fn text(&self) -> String {
+    fn doing(&self) -> String {
         if let Some(first) = &self.with {
-            return format!("{}  with {first}", self.name);
+            return format!("with {first}");
         }
         let Some((step, steps)) = self.step.filter(|_| !self.phase.starts_with("preparing")) else {
-            return format!("{}  {}", self.name, self.phase);
+            return self.phase.clone();
         };
         let loss = match self.loss {
             Some(loss) => format!("loss {loss:.4}"),
@@ -254,6 +290,6 @@ impl RunView {
             None => String::new(),
         };
         let (step, steps) = (grouped(step), grouped(steps));
-        format!("{}  {step}/{steps}  {loss}{left}", self.name)
+        format!("{step}/{steps}  {loss}{left}")
     }
 }

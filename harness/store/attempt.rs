@@ -4,12 +4,10 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{CONFIG, FAILED, FailedAttempt, Lease, MODEL, RUNNING, Store, TrainingLog, Work};
+use super::{CONFIG, FAILED, FailedAttempt, LIVE, Lease, MODEL, RUNNING, Store, TrainingLog, Work};
 use super::{checksums, files, orphans, training_log};
 use crate::event::{Environment, Outcome, RunRecord};
 use crate::plan::PlannedRun;
@@ -33,16 +31,9 @@ pub struct Attempt {
 impl Store {
     /// Begins an attempt at `run`, to do `work`.
     pub fn begin(&self, lease: Lease, run: &PlannedRun, work: Work) -> Result<Attempt> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let pid = std::process::id();
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let folder = self
-            .make(RUNNING)?
-            .join(format!("{}.{pid}.{count}", run.id));
-        let name = format!("{pid}.{count}.{}", since.as_nanos());
+        // In containers two supervisors may have the same number; no two leases have the same nonce.
+        let name = format!("{}.{}", std::process::id(), lease.nonce());
+        let folder = self.make(RUNNING)?.join(format!("{}.{name}", run.id));
         // A supervisor that died a moment ago may have held the lease when leftovers were cleared.
         self.clear(&lease, &run.id)?;
         fs::create_dir(&folder).with_context(|| folder.display().to_string())?;
@@ -59,6 +50,22 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Writes a file and removes it again.
+    ///
+    /// # Errors
+    /// When the store has no room, cannot be written, or no file can be opened.
+    pub fn try_to_write(&self) -> Result<()> {
+        let path = self.make(LIVE)?.join(format!(".{}", std::process::id()));
+        let result = File::create(&path).and_then(|mut file| {
+            file.write_all(&[0; 1 << 16])?;
+            file.sync_all()
+        });
+        let _ = fs::remove_file(&path);
+        result.with_context(|| path.display().to_string())
+    }
+}
+
 impl Attempt {
     /// Where the worker may write.
     pub fn folder(&self) -> &Path {
@@ -68,6 +75,11 @@ impl Attempt {
     /// Whether another supervisor took ours for gone: the run is its business now.
     pub fn is_lost(&self) -> bool {
         self.lease.is_lost()
+    }
+
+    /// The same as the heartbeat saw it last, without asking the file system.
+    pub fn is_known_lost(&self) -> bool {
+        self.lease.is_known_lost()
     }
 
     /// What the attempt is to do.
@@ -136,7 +148,7 @@ impl Attempt {
             .collect()
     }
 
-    /// Makes the attempt the run. `record.outcome` is a result.
+    /// Makes the attempt the run. `record.outcome` is a result. An error means that the run is not done.
     pub fn finish(&self, record: RunRecord) -> Result<()> {
         if !record.outcome.is_result() {
             bail!("an attempt that ended as `{}` is no result", record.outcome);
@@ -154,8 +166,9 @@ impl Attempt {
         self.log()?;
         checksums::write(&self.folder)?;
         self.publish(&place)?;
-        remove(&self.store.failed_folder(&self.run.id))?;
-        remove(&self.store.checkpoints(&self.run.id))?;
+        // The run is done. What cannot be removed now is removed by the next supervisor.
+        let _ = remove(&self.store.failed_folder(&self.run.id));
+        let _ = remove(&self.store.checkpoints(&self.run.id));
         Ok(())
     }
 
@@ -269,7 +282,9 @@ impl Attempt {
         };
         moved
             .with_context(|| format!("rename {} to {}", self.folder.display(), place.display()))?;
-        sync_folder(place.parent().unwrap_or(place))
+        // It has its name. Whether that survives a power failure is for the next supervisor to see.
+        let _ = sync_folder(place.parent().unwrap_or(place));
+        Ok(())
     }
 }
 

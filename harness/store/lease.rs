@@ -17,12 +17,15 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+
+use super::orphans::started;
 
 /// How long a holder that gives no sign of life is waited for.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -36,6 +39,8 @@ pub struct Lease {
     /// The first file of the chain.
     path: PathBuf,
     holder: Holder,
+    /// The heartbeat found a successor.
+    lost: Arc<AtomicBool>,
     /// Dropped, it ends the heartbeat.
     stop: Option<Sender<()>>,
     heart: Option<JoinHandle<()>>,
@@ -101,10 +106,18 @@ impl Observer {
         }
         let (stop, stopped) = mpsc::channel();
         let every = self.patience / BEATS;
-        let heart = std::thread::spawn(move || beat(&file, every, &stopped));
+        let lost = Arc::new(AtomicBool::new(false));
+        let heart = Heart {
+            file,
+            path: path.into(),
+            nonce: holder.nonce.clone(),
+            lost: lost.clone(),
+        };
+        let heart = std::thread::spawn(move || heart.beat(every, &stopped));
         Ok(Some(Lease {
             path: path.into(),
             holder,
+            lost,
             stop: Some(stop),
             heart: Some(heart),
         }))
@@ -147,6 +160,16 @@ impl Lease {
     /// taken for lost.
     pub fn is_lost(&self) -> bool {
         !is_last(&self.path, &self.holder.nonce).unwrap_or(false)
+    }
+
+    /// Whether the heartbeat has seen that; it looks at every beat.
+    pub fn is_known_lost(&self) -> bool {
+        self.lost.load(Ordering::SeqCst)
+    }
+
+    /// What no other lease has in its name.
+    pub(super) fn nonce(&self) -> &str {
+        &self.holder.nonce
     }
 
     /// Gives the lease back, if it is still ours.
@@ -228,8 +251,15 @@ impl End {
 fn create(path: &Path, holder: &Holder) -> io::Result<Option<File>> {
     match File::create_new(path) {
         Ok(mut file) => {
-            file.write_all(format!("{}\n", serde_json::to_string(holder)?).as_bytes())?;
-            file.sync_data()?;
+            let line = format!("{}\n", serde_json::to_string(holder)?);
+            let written = file
+                .write_all(line.as_bytes())
+                .and_then(|()| file.sync_data());
+            if let Err(error) = written {
+                // A torn one would hold the run until somebody has waited for it long enough.
+                let _ = fs::remove_file(path);
+                return Err(error);
+            }
             Ok(Some(file))
         }
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(None),
@@ -237,19 +267,35 @@ fn create(path: &Path, holder: &Holder) -> io::Result<Option<File>> {
     }
 }
 
-/// Counts up at the end of the file until told to stop. The file is held open: by its name we might meet a stranger's.
-fn beat(file: &File, every: Duration, stopped: &mpsc::Receiver<()>) {
-    let Ok(end) = file.metadata().map(|metadata| metadata.len()) else {
-        return;
-    };
-    for count in 1u64.. {
-        match stopped.recv_timeout(every) {
-            Err(RecvTimeoutError::Timeout) => {}
-            _ => return,
+/// The sign of life of a holder.
+struct Heart {
+    /// Held open: by its name we might meet a stranger's.
+    file: File,
+    path: PathBuf,
+    nonce: String,
+    lost: Arc<AtomicBool>,
+}
+
+impl Heart {
+    /// Counts up at the end of the file until told to stop, or until another has the lease.
+    fn beat(&self, every: Duration, stopped: &mpsc::Receiver<()>) {
+        let Ok(end) = self.file.metadata().map(|metadata| metadata.len()) else {
+            return;
+        };
+        for count in 1u64.. {
+            match stopped.recv_timeout(every) {
+                Err(RecvTimeoutError::Timeout) => {}
+                _ => return,
+            }
+            // A beat that fails is made up for by the next, or missed by those who watch.
+            let line = format!("{count:020}\n");
+            let _ = self.file.write_all_at(line.as_bytes(), end);
+            let _ = self.file.sync_data();
+            // Without an answer nothing is known; the next beat asks again.
+            if let Ok(false) = is_last(&self.path, &self.nonce) {
+                return self.lost.store(true, Ordering::SeqCst);
+            }
         }
-        // A beat that fails is made up for by the next, or missed by those who watch.
-        let _ = file.write_all_at(format!("{count:020}\n").as_bytes(), end);
-        let _ = file.sync_data();
     }
 }
 
@@ -289,17 +335,4 @@ fn realm() -> Option<String> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let namespace = fs::read_link("/proc/self/ns/pid").ok()?;
     Some(format!("{} {}", boot.trim(), namespace.display()))
-}
-
-/// When a process started, in ticks since boot; none when it has ended.
-fn started(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name before may hold anything, blanks and brackets too.
-    let (_, rest) = stat.rsplit_once(')')?;
-    let fields: Vec<&str> = rest.split_whitespace().collect();
-    // One that ended and is not waited for yet does nothing any more.
-    if matches!(fields.first(), Some(&"Z" | &"X")) {
-        return None;
-    }
-    fields.get(19)?.parse().ok()
 }

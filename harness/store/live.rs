@@ -46,13 +46,15 @@ impl Store {
         let entries = fs::read_dir(self.dir().join(LIVE)).into_iter().flatten();
         let paths = entries.flatten().map(|entry| entry.path());
         let mut found: Vec<(String, String)> = paths
-            .filter(|path| path.extension().is_none_or(|end| end != NEW))
             .filter_map(|path| {
                 let text = fs::read_to_string(&path).ok()?;
                 let (holder, said) = text.split_once('\n')?;
                 let holder: Holder = serde_json::from_str(holder).ok()?;
                 if holder.has_ended() {
                     let _ = fs::remove_file(&path);
+                    return None;
+                }
+                if path.extension().is_some_and(|end| end == NEW) {
                     return None;
                 }
                 let name = format!("{} (process {})", holder.host, holder.pid);

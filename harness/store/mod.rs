@@ -48,7 +48,7 @@ pub use attempt::Attempt;
 pub use files::FailedAttempt;
 pub use lease::Lease;
 pub use live::Live;
-pub use orphans::MARK;
+pub use orphans::{MARK, end_marked, started};
 pub use together::{Named, write_together};
 pub use training_log::TrainingLog;
 

@@ -1,6 +1,7 @@
 //! Processes that belong to an attempt, whoever started them and wherever they went: they carry its folder in their
 //! environment.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -11,8 +12,14 @@ pub const MARK: &str = "HARNESS_ATTEMPT";
 
 /// Ends every process of this machine that belongs to the attempt in `folder`; those of other users stay.
 pub(super) fn end(folder: &Path) {
-    let mut mark = format!("{MARK}=").into_bytes();
-    mark.extend(folder.as_os_str().as_bytes());
+    end_marked(MARK, folder.as_os_str());
+}
+
+/// Ends every process of this machine in whose environment the variable `name` was `value` when it began, but not this one;
+/// those of other users stay.
+pub fn end_marked(name: &str, value: &OsStr) {
+    let mut mark = format!("{name}=").into_bytes();
+    mark.extend(value.as_bytes());
     // One that is being started while we look is found by the next look.
     for _ in 0..100 {
         let found = marked(&mark);
@@ -41,4 +48,17 @@ fn is_marked(pid: libc::pid_t, mark: &[u8]) -> bool {
     environment
         .split(|&byte| byte == 0)
         .any(|word| word == mark)
+}
+
+/// When a process started, in ticks since boot; none when it has ended.
+pub fn started(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before may hold anything, blanks and brackets too.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    // One that ended and is not waited for yet does nothing any more.
+    if matches!(fields.first(), Some(&"Z" | &"X")) {
+        return None;
+    }
+    fields.get(19)?.parse().ok()
 }

@@ -110,6 +110,36 @@ fn hostile_words_reach_the_program_as_they_are() {
 }
 
 #[test]
+fn a_users_variables_are_not_those_of_the_script() {
+    let dir = folder("variables");
+    let profile = read(
+        &dir,
+        "time: 10\ncontainer: [bash, -c]\nenvironment: {run: theirs, runs: theirs, child: theirs, code: \"9\"}\n",
+    )
+    .unwrap();
+    let runs = dir.join("runs");
+    fs::write(&runs, "first\nsecond\n").unwrap();
+    let command = script::Command {
+        program: "echo \"$1\" >ran; exit 3".into(),
+        arguments: vec!["name".into()],
+    };
+    fs::write(dir.join("script.sh"), script(&profile, &command, &runs)).unwrap();
+    let status = Command::new("bash")
+        .arg("script.sh")
+        .env("SLURM_ARRAY_TASK_ID", "1")
+        .current_dir(&dir)
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(3));
+    // `bash -c PROGRAM name --only run=second ...`
+    let ran = fs::read_to_string(dir.join("ran")).unwrap();
+    assert_eq!(ran, "--only\n");
+    let text = fs::read_to_string(dir.join("script.sh")).unwrap();
+    let at = |part: &str| text.find(part).unwrap();
+    assert!(at("export run=") < at("run=${runs"));
+}
+
+#[test]
 fn the_script_ends_as_the_run_ends_and_passes_signals_on() {
     let dir = folder("signals");
     let profile = read(&dir, "time: 10\ncontainer: [bash, -c]\n").unwrap();
@@ -211,6 +241,8 @@ fn what_is_wrong_with_a_profile_is_told_with_its_place() {
         "time: 10\naccount: a b\nqos: $(id)\ngres: gpu:'1'\nmemory: lots\ncpus: 0\n",
         "time: 10\nmodules: [\"a\\nb\"]\ncontainer: [\"a\\u0000b\"]\nenvironment: {A: \"x\\ny\"}\n",
         "time: 10\nenvironment: {\"A=1; touch x #\": y, 1A: z}\n",
+        "time: 10\nenvironment: {SLURM_ARRAY_TASK_ID: \"0\", SLURM_CONF: x}\n",
+        "time: 10\noptions: [--version, --help, --usage]\n",
         "time: 10\noptions: [--array=0-1, --arr=0-1, -p gpu, --wrap=ls, \"--comment=a\\nb\"]\n",
         "time: 1\n",
         "time: soon\n",

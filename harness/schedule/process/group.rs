@@ -13,7 +13,8 @@ use anyhow::Result;
 use super::{End, Heard, Limits, note};
 use crate::event::Outcome;
 use crate::schedule::control::Wish;
-use crate::schedule::memory;
+use crate::schedule::family::Family;
+use crate::schedule::{guard, memory};
 
 /// How long a worker has between the request to end and its end, when it has nothing to save.
 const GRACE: Duration = Duration::from_secs(2);
@@ -21,6 +22,8 @@ const GRACE: Duration = Duration::from_secs(2);
 const FAREWELL: Duration = Duration::from_secs(10);
 /// How often wishes and limits are looked at; the end of a process is noticed at once.
 const TICK: Duration = Duration::from_millis(100);
+/// How often it is looked who descends from the worker.
+const LOOK: Duration = Duration::from_secs(2);
 /// Exit status of a process that is not the first of its group and ran out of memory.
 const OUT_OF_MEMORY: i32 = libc::ENOMEM;
 
@@ -35,6 +38,8 @@ pub(super) enum Reason {
     Alone,
     /// The user wants to stop.
     Wish,
+    /// Another supervisor took us for gone, and has the run and its checkpoints.
+    Lost,
     TimedOut(Duration),
     Stalled(Duration),
 }
@@ -44,6 +49,8 @@ pub(super) struct Group {
     /// The signal that asks them to end.
     pub(super) request: libc::c_int,
     pub(super) members: Vec<Member>,
+    /// They and whatever descends from them.
+    pub(super) family: Family,
 }
 
 pub(super) struct Member {
@@ -81,6 +88,15 @@ impl Group {
         pids.collect()
     }
 
+    /// Kills and waits for those that were started.
+    pub(super) fn abandon(&mut self) {
+        self.signal(libc::SIGKILL);
+        for member in &mut self.members {
+            let _ = member.child.wait();
+            guard::has_ended(&member.child);
+        }
+    }
+
     fn signal(&mut self, signal: libc::c_int) {
         let members = self.members.iter_mut();
         for member in members.filter(|member| member.status.is_none()) {
@@ -100,7 +116,12 @@ impl Group {
         let mut asked: Option<(Reason, Instant)> = None;
         let mut told: Option<Instant> = None;
         let mut died: Option<Instant> = None;
+        let mut looked = begun;
         loop {
+            if looked.elapsed() > LOOK {
+                looked = Instant::now();
+                self.family.look();
+            }
             self.collect()?;
             if self.members.iter().all(|member| member.status.is_some()) {
                 break;
@@ -119,6 +140,7 @@ impl Group {
                 |since: Option<Instant>| since.is_some_and(|since| since.elapsed() > FAREWELL);
             let silent = last.unwrap_or(begun).elapsed();
             let reason = match (limits.timeout, limits.stall) {
+                _ if (limits.is_lost)() => Some(Reason::Lost),
                 _ if fault => Some(Reason::Fault),
                 _ if wish >= Wish::Stop => Some(Reason::Wish),
                 _ if is_over(told) => Some(Reason::Lingers),
@@ -129,14 +151,22 @@ impl Group {
                 _ => None,
             };
             match (asked, reason) {
+                (_, Some(Reason::Lost)) => {
+                    // It must not write a checkpoint any more: they are another's.
+                    asked = Some((Reason::Lost, Instant::now()));
+                    self.family.look();
+                    self.signal(libc::SIGKILL);
+                }
                 (None, Some(reason)) => {
                     asked = Some((reason, Instant::now()));
+                    self.family.look();
                     self.signal(self.request);
                 }
                 (Some((reason, since)), _) => {
                     let saves = matches!(reason, Reason::Wish | Reason::TimedOut(_));
                     let grace = limits.saving.filter(|_| saves).unwrap_or(GRACE);
                     if since.elapsed() > grace || wish == Wish::Kill {
+                        self.family.look();
                         self.signal(libc::SIGKILL);
                     }
                 }
@@ -144,6 +174,7 @@ impl Group {
             }
             self.wait();
         }
+        self.family.end();
         // Whoever asked us to stop may have asked the worker as well, as a batch system does.
         let wish = (limits.control.wish() >= Wish::Stop).then_some(Reason::Wish);
         Ok(asked.map(|(reason, _)| reason).or(wish))
@@ -161,6 +192,7 @@ impl Group {
                 // SAFETY: the call touches no memory of ours.
                 unsafe { libc::kill(-member.pid(), libc::SIGKILL) };
                 member.status = Some(member.child.wait()?);
+                guard::has_ended(&member.child);
             }
         }
         Ok(())
@@ -216,6 +248,7 @@ impl Group {
         }
         match reason {
             Some(Reason::Wish) if told.is_none() => return Ok(End::Stopped),
+            Some(Reason::Lost) => return Ok(End::Stopped),
             Some(Reason::TimedOut(limit)) => {
                 let seconds = limit.as_secs();
                 return Ok(End::Ended(Outcome::TimedOut { seconds }));
