@@ -61,7 +61,7 @@ fn cell(
         .collect();
     let (suite, t) = tables[find("table", table, ids.iter().copied())?];
     let plan = expand(std::slice::from_ref(suite));
-    let records = report::records(&plan, store)?;
+    let records = report::records(&plan, store).records;
     let report = Report::of(suite, &plan, &records);
     let planned = &suite.tables[t];
     let shown_table = &report.tables[t];
@@ -285,7 +285,8 @@ fn a_run(
             runs: vec![planned.clone()],
         },
         store,
-    )?;
+    )
+    .records;
     let record = records.remove(id);
     let again = run::again(suites, dir, planned);
     if json {

@@ -67,6 +67,15 @@ pub struct Store {
     observer: lease::Observer,
 }
 
+/// What is known of runs that are done.
+#[derive(Clone, Debug, Default)]
+pub struct Held {
+    /// Those whose files are as they were.
+    pub records: BTreeMap<RunId, RunRecord>,
+    /// What is wrong with the others, naming a file.
+    pub damaged: BTreeMap<RunId, String>,
+}
+
 /// What is left to do for a run.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Work {
@@ -140,6 +149,17 @@ impl Store {
         self.record(id).err().map(|error| format!("{error:#}"))
     }
 
+    /// What the checksums of a run that is done say against its files, naming one. Nothing is read but bytes, so this is
+    /// quick, and finds nothing in a run of an earlier version, which has no sums.
+    pub fn altered(&self, id: &RunId) -> Option<String> {
+        let folder = self.folder(id);
+        let checked = match folder.is_dir() {
+            true => checksums::check(&folder, &files::SMALL),
+            false => Ok(()),
+        };
+        checked.err().map(|error| format!("{error:#}"))
+    }
+
     /// The final weights of a run that is done, or none.
     ///
     /// # Errors
@@ -186,13 +206,18 @@ impl Store {
         (metrics.outcome == Outcome::Completed).then_some(metrics.seconds)
     }
 
-    /// What is known of those of `ids` that are done.
-    pub fn records(&self, ids: &[RunId]) -> Result<BTreeMap<RunId, RunRecord>> {
-        let found: Vec<Option<(RunId, RunRecord)>> = ids
-            .par_iter()
-            .map(|id| Ok(self.record(id)?.map(|record| (id.clone(), record))))
-            .collect::<Result<_>>()?;
-        Ok(found.into_iter().flatten().collect())
+    /// What is known of those of `ids` that are done. One that is damaged costs no other.
+    pub fn held(&self, ids: &[RunId]) -> Held {
+        let found: Vec<_> = ids.par_iter().map(|id| self.record(id)).collect();
+        let mut held = Held::default();
+        for (id, record) in ids.iter().zip(found) {
+            match record {
+                Ok(None) => {}
+                Ok(Some(record)) => drop(held.records.insert(id.clone(), record)),
+                Err(error) => drop(held.damaged.insert(id.clone(), format!("{error:#}"))),
+            }
+        }
+        held
     }
 
     /// The runs that are done, in the order of their ids.
