@@ -48,12 +48,12 @@ pub fn compare(options: &Options, json: bool) -> anyhow::Result<Exit> {
         }
     };
     let records = |path: &Path| -> anyhow::Result<_> {
-        let set = sources::result_set(path)?;
+        let store = sources::result_set(path)?;
         let ids = match &wanted {
             Some(ids) => ids.clone(),
-            None => set.store.done()?,
+            None => store.done()?,
         };
-        Ok(set.store.held(&ids))
+        Ok(store.held(&ids))
     };
     let (mut a, mut b) = (records(&options.a)?, records(&options.b)?);
     let damaged: BTreeMap<RunId, String> = a.damaged.into_iter().chain(b.damaged).collect();

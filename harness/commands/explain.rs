@@ -12,17 +12,17 @@ use crate::report::{Comparison, Report, Shown};
 use crate::store::Store;
 use crate::suite::{Column, Suite, nearest};
 
-pub fn explain(what: &str, suites: &[Suite], store: &Path, json: bool) -> anyhow::Result<Exit> {
-    let at = Store::open(store)?;
+pub fn explain(what: &str, suites: &[Suite], at: &Store, json: bool) -> anyhow::Result<Exit> {
+    let store = at.dir();
     match what
         .split_once('/')
         .and_then(|(table, rest)| Some((table, rest.rsplit_once('/')?)))
     {
-        Some((table, (row, column))) => cell([table, row, column], suites, store, &at, json),
+        Some((table, (row, column))) => cell([table, row, column], suites, store, at, json),
         None if what.contains('/') => {
             Err(BadInput(format!("`{what}` is no cell: write TABLE/ROW/COLUMN")).into())
         }
-        None => a_run(what, suites, store, &at, json),
+        None => a_run(what, suites, store, at, json),
     }
 }
 

@@ -33,7 +33,7 @@ pub struct Options {
 
 pub fn report(
     suites: &[Suite],
-    store: &Path,
+    store: &Store,
     options: &Options,
     json: bool,
 ) -> anyhow::Result<Exit> {
@@ -45,7 +45,7 @@ pub fn report(
                 Report::of_paper(suite),
                 &options.out.join(&suite.name).join("paper"),
             )?,
-            false => write(suite, &Store::open(store)?, &options.out)?,
+            false => write(suite, store, &options.out)?,
         };
         if !json {
             show(&rendered);

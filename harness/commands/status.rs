@@ -1,7 +1,6 @@
 //! `harness status`: how far the suites are.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use rayon::prelude::*;
 use serde_json::json;
@@ -23,13 +22,12 @@ enum Standing {
     Missing,
 }
 
-pub fn status(suites: &[Suite], store: &Path, json: bool) -> anyhow::Result<Exit> {
-    let store = Store::open(store)?;
+pub fn status(suites: &[Suite], store: &Store, json: bool) -> anyhow::Result<Exit> {
     let plan = expand(suites);
     let standings: Vec<(&PlannedRun, Standing)> = plan
         .runs
         .par_iter()
-        .map(|run| Ok((run, standing(&store, run)?)))
+        .map(|run| Ok((run, standing(store, run)?)))
         .collect::<anyhow::Result<_>>()?;
     let queued = cluster::queued(store.dir()).unwrap_or_else(|error| {
         eprintln!("note: not known what of these runs waits in the queue: {error:#}");
@@ -77,7 +75,7 @@ pub fn status(suites: &[Suite], store: &Path, json: bool) -> anyhow::Result<Exit
             Standing::Done | Standing::Running | Standing::Missing => {}
         }
     }
-    let now = watch::show(&store);
+    let now = watch::show(store);
     if !now.is_empty() {
         println!("\n{}", now.join("\n"));
     }
