@@ -21,9 +21,12 @@ pub struct Tolerance {
 }
 
 impl Tolerance {
+    /// Zeros of both signs are the same number, but not the same bits. No number is the same as no number, whatever its
+    /// bits.
     fn allows(self, a: f64, b: f64) -> bool {
-        a.to_bits() == b.to_bits()
-            || (a - b).abs() <= (self.relative * a.abs().max(b.abs())).max(self.absolute)
+        let bound = (self.relative * a.abs().max(b.abs())).max(self.absolute);
+        let is_close = self != Tolerance::default() && (a - b).abs() <= bound;
+        a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()) || is_close
     }
 }
 
@@ -38,6 +41,8 @@ pub struct Diff {
     pub only_b: Vec<RunId>,
     /// Runs that differ, and how.
     pub differ: BTreeMap<RunId, RunDiff>,
+    /// Runs that a side has and whose files are damaged there, and what is wrong: they are not compared.
+    pub damaged: BTreeMap<RunId, String>,
     /// Properties of the environments that are not the same, with the values on both sides.
     pub environments: BTreeMap<&'static str, [BTreeSet<String>; 2]>,
 }
@@ -52,7 +57,13 @@ pub struct RunDiff {
     pub only_a: BTreeSet<(String, String)>,
     /// The reverse.
     pub only_b: BTreeSet<(String, String)>,
-    /// How many values differ.
+    /// What the first side observed and the second did not, of what both have measured.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub alone_a: Vec<Lone>,
+    /// The reverse.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub alone_b: Vec<Lone>,
+    /// How many values differ, those that a side lacks among them.
     pub values: usize,
     /// The value that is furthest apart, as a share of its size.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,13 +86,27 @@ pub struct Apart {
     pub values: [f64; 2],
 }
 
+/// An observation that the other side lacks.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Lone {
+    /// Updates done when it was measured.
+    pub step: u64,
+    /// The portion.
+    pub on: String,
+    /// What was measured.
+    pub metric: String,
+    /// Its value.
+    pub value: f64,
+}
+
 impl Apart {
     /// How far apart, as a share of the larger of both sizes.
     pub fn relative(&self) -> f64 {
         let [a, b] = self.values;
         match a.abs().max(b.abs()) {
             0.0 => 0.0,
-            size => (a - b).abs() / size,
+            size if a.is_finite() && b.is_finite() => (a - b).abs() / size,
+            _ => f64::INFINITY,
         }
     }
 }
@@ -89,7 +114,8 @@ impl Apart {
 impl Diff {
     /// Whether both sets have the same runs with the same results.
     pub fn agrees(&self) -> bool {
-        self.only_a.is_empty() && self.only_b.is_empty() && self.differ.is_empty()
+        let alone = self.only_a.is_empty() && self.only_b.is_empty();
+        alone && self.differ.is_empty() && self.damaged.is_empty()
     }
 }
 
@@ -169,18 +195,28 @@ fn run(a: &RunRecord, b: &RunRecord, tolerance: Tolerance) -> RunDiff {
                 found.largest = Some(apart);
             }
         }
-        // Measured more often on one side than on the other.
-        found.values += of_a.len().abs_diff(of_b.len());
     }
-    let steps = |one: &Values, other: &Values| {
-        let apart = one.keys().filter(|(_, on, metric)| {
-            let key = (on.to_string(), metric.to_string());
-            !found.only_a.contains(&key) && !found.only_b.contains(&key)
-        });
-        apart.filter(|key| !other.contains_key(*key)).count()
-    };
-    let missing = steps(&a, &b) + steps(&b, &a);
-    found.values += missing;
+    found.alone_a = alone(&a, &b, &found.only_a);
+    found.alone_b = alone(&b, &a, &found.only_b);
+    found.values += found.alone_a.len() + found.alone_b.len();
+    found
+}
+
+/// What `one` has observed, or observed more often, than `other`, but for what `other` has not measured at all.
+fn alone(one: &Values, other: &Values, unmeasured: &BTreeSet<(String, String)>) -> Vec<Lone> {
+    let mut found = Vec::new();
+    for ((step, on, metric), values) in one {
+        if unmeasured.contains(&(on.to_string(), metric.to_string())) {
+            continue;
+        }
+        let both = other.get(&(*step, on, metric)).map_or(0, Vec::len);
+        found.extend(values.iter().skip(both).map(|&value| Lone {
+            step: *step,
+            on: on.to_string(),
+            metric: metric.to_string(),
+            value,
+        }));
+    }
     found
 }
 
@@ -211,4 +247,26 @@ fn properties(environment: &Environment) -> [(&'static str, String); 9] {
         ("instruction set", environment.cpu_capability.clone()),
         ("MKL_CBWR", environment.mkl_cbwr.clone().unwrap_or_default()),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_tolerance_the_bits_count() {
+        let exact = Tolerance::default();
+        let some = Tolerance {
+            relative: 0.0,
+            absolute: 1e-9,
+        };
+        assert!(!exact.allows(0.0, -0.0) && some.allows(0.0, -0.0));
+        assert!(!exact.allows(1.0, 1.0 + f64::EPSILON) && some.allows(1.0, 1.0 + f64::EPSILON));
+        let other = f64::from_bits(f64::NAN.to_bits() ^ 1);
+        assert!(exact.allows(f64::NAN, other) && some.allows(f64::NAN, -f64::NAN));
+        for tolerance in [exact, some] {
+            assert!(!tolerance.allows(f64::NAN, 0.0) && !tolerance.allows(f64::INFINITY, 1.0));
+            assert!(tolerance.allows(f64::INFINITY, f64::INFINITY));
+        }
+    }
 }

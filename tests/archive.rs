@@ -261,6 +261,169 @@ fn a_comparison_agrees_only_to_the_last_bit() {
     assert_eq!(nothing.status.code(), Some(2), "{}", text(&nothing));
 }
 
+/// Damages the numbers of a run that completed, and returns its id.
+fn damage(store: &Path) -> String {
+    let folders = fs::read_dir(store).expect("a store").flatten();
+    let mut ids: Vec<String> = folders
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name.len() == 16)
+        .collect();
+    ids.sort();
+    let completed = |id: &String| {
+        let text = fs::read_to_string(store.join(id).join("metrics.json")).expect("a file");
+        text.contains("94.")
+    };
+    let id = ids.into_iter().find(completed).expect("one completed");
+    let path = store.join(&id).join("metrics.json");
+    let text = fs::read_to_string(&path).expect("a file");
+    fs::write(path, text.replace("94.", "99.")).expect("room");
+    id
+}
+
+#[test]
+fn a_damaged_run_costs_no_other() {
+    let dir = folder("damaged");
+    store(&dir.join("whole"), 0.0);
+    store(&dir, 0.0);
+    let (whole, kept) = (dir.join("whole/store"), dir.join("store"));
+    let id = damage(&kept);
+    let out = dir.join("out");
+    let at = ["--store", path(&kept)];
+    let reported = harness(&["report", SUITE, at[0], at[1], "--out", path(&out)]);
+    let said = text(&reported);
+    assert_eq!(reported.status.code(), Some(0), "{said}");
+    for part in [
+        format!("warning: run {id} counts as failed"),
+        format!("again: harness run {SUITE} --store"),
+    ] {
+        assert!(said.contains(&part), "{part}: {said}");
+    }
+    let cells = fs::read_to_string(out.join("smoke/cells.csv")).expect("a table");
+    assert!(
+        cells.contains("1 failed: its files are damaged: metrics.json is damaged"),
+        "{cells}"
+    );
+    assert!(
+        !cells.contains("99.") && !cells.contains(path(&dir)),
+        "{cells}"
+    );
+
+    let status = harness(&["status", SUITE, at[0], at[1], "--json"]);
+    let value: Value = serde_json::from_slice(&status.stdout).expect("JSON");
+    let standing = |id: &str| {
+        let mut runs = value.as_array().unwrap().iter();
+        runs.find(|run| run["id"] == id).unwrap()["standing"].clone()
+    };
+    assert_eq!(standing(&id), "damaged");
+    let status = text(&harness(&["status", SUITE, at[0], at[1]]));
+    assert!(status.contains("again: harness run"), "{status}");
+    let planned = harness(&["plan", SUITE, at[0], at[1], "--json"]);
+    let planned: Value = serde_json::from_slice(&planned.stdout).expect("JSON");
+    let runs = planned["runs"].as_array().expect("runs").iter();
+    assert_eq!(runs.filter(|run| run["done"] == true).count(), 7);
+
+    let archive = dir.join("damaged.tar.gz");
+    let packed = harness(&["archive", SUITE, at[0], at[1], "-o", path(&archive)]);
+    let said = text(&packed);
+    assert_eq!(packed.status.code(), Some(0), "{said}");
+    assert!(
+        said.contains(&format!("warning: run {id} is left out")),
+        "{said}"
+    );
+    assert!(said.contains("7 runs that are done"), "{said}");
+    let again = harness(&["report", path(&archive), "--out", path(&dir.join("again"))]);
+    assert_eq!(again.status.code(), Some(0), "{}", text(&again));
+
+    let differ = harness(&["diff", path(&whole), path(&kept)]);
+    assert_eq!(differ.status.code(), Some(7));
+    let said = text(&differ);
+    assert!(said.contains("7 runs on both sides, 7 agree"), "{said}");
+    assert!(said.contains(&format!("{id} cannot be compared")), "{said}");
+    let itself = harness(&["diff", path(&kept), path(&kept)]);
+    assert_eq!(itself.status.code(), Some(7), "{}", text(&itself));
+}
+
+#[test]
+fn where_suites_are_wanted_an_archive_says_that_it_is_one() {
+    let dir = folder("refused");
+    store(&dir, 0.0);
+    let (kept, archive) = (dir.join("store"), dir.join("smoke.tar.gz"));
+    harness(&[
+        "archive",
+        SUITE,
+        "--store",
+        path(&kept),
+        "-o",
+        path(&archive),
+    ]);
+    for command in [
+        "run", "validate", "lint", "plan", "fetch", "data", "archive",
+    ] {
+        let refused = harness(&[command, path(&archive)]);
+        let said = text(&refused);
+        assert_eq!(refused.status.code(), Some(2), "{command}: {said}");
+        let part =
+            "smoke.tar.gz is an archive, which `report`, `status`, `explain` and `diff` read";
+        assert!(said.contains(part), "{command}: {said}");
+        let help = text(&harness(&[command, "--help"]));
+        assert!(!help.contains("or one archive"), "{command}: {help}");
+    }
+    for command in ["report", "status", "explain"] {
+        let help = text(&harness(&[command, "--help"]));
+        assert!(help.contains("or one archive"), "{command}: {help}");
+    }
+}
+
+#[test]
+fn an_observation_that_one_side_lacks_is_named() {
+    let dir = folder("lacking");
+    let (a, b) = (dir.join("a"), dir.join("b"));
+    let id = one_run(&a, &[(10, 2.0), (20, 0.0), (30, 1.5)]);
+    one_run(&b, &[(10, 2.0), (20, -0.0)]);
+    let (a, b) = (a.join("store"), b.join("store"));
+    let differ = harness(&["diff", path(&a), path(&b)]);
+    let said = text(&differ);
+    assert_eq!(differ.status.code(), Some(7), "{said}");
+    for part in [
+        format!("{id} differs"),
+        "observed by the first alone: loss on training at update 30: 1.5".into(),
+        "2 values differ".into(),
+        "training parts with loss on training at update 20: 0 | -0".into(),
+    ] {
+        assert!(said.contains(&part), "{part}: {said}");
+    }
+    let json = harness(&["diff", path(&b), path(&a), "--tolerance", "0.1", "--json"]);
+    assert_eq!(json.status.code(), Some(7));
+    let value: Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    let run = &value["differ"][&id];
+    assert_eq!(run["alone_b"][0]["step"], 30, "{run}");
+    assert_eq!(run["values"], 1);
+}
+
+/// A store with one run that observed these losses in training.
+fn one_run(dir: &Path, losses: &[(u64, f64)]) -> String {
+    let suite = suite::read(&root().join(SUITE)).expect("a suite");
+    let run = expand(&[suite]).runs.remove(0);
+    let store = Store::open(dir.join("store")).expect("a store");
+    let lease = store.lease(&run.id).expect("a lease").expect("nobody else");
+    let attempt = store.begin(lease, &run, Work::Train).expect("an attempt");
+    let seen = |&(step, value): &(u64, f64)| Observation {
+        step,
+        on: "training".into(),
+        metric: "loss".into(),
+        value,
+    };
+    let record = RunRecord {
+        outcome: Outcome::Completed,
+        environment: Environment::default(),
+        seconds: 1.0,
+        observations: losses.iter().map(seen).collect(),
+        no_value: Default::default(),
+    };
+    attempt.finish(record).expect("a record");
+    run.id.0
+}
+
 #[test]
 fn a_number_tells_what_it_is_made_of() {
     let dir = folder("explain");

@@ -420,7 +420,7 @@ fn what_a_killed_supervisor_finished_is_kept_and_the_rest_is_done_once() {
             "a finished run began again"
         );
     }
-    assert_eq!(store.records(&ids(&plan)).expect("readable").len(), 6);
+    assert_eq!(store.held(&ids(&plan)).records.len(), 6);
 }
 
 #[test]

@@ -66,13 +66,8 @@ fn a_run_is_read_as_it_was_written() {
         store.spec(&run.id).expect("readable"),
         Some(run.spec.clone())
     );
-    assert_eq!(
-        store
-            .records(&[run.id.clone(), planned(2).id])
-            .expect("readable")
-            .len(),
-        1
-    );
+    let held = store.held(&[run.id.clone(), planned(2).id]);
+    assert_eq!((held.records.len(), held.damaged.len()), (1, 0));
     assert!(store.is_done(&run).expect("readable"));
     assert!(!store.is_leased(&run.id));
 }

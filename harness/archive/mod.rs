@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use pack::{Weights, pack};
+pub use pack::{Packed, Weights, pack};
 pub use unpack::{Unpacked, is_archive, unpack};
 
 const MANIFEST: &str = "manifest.json";

@@ -1,11 +1,13 @@
 //! Writing an archive.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use flate2::{Compression, GzBuilder};
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
 
@@ -23,8 +25,18 @@ pub enum Weights {
     With,
 }
 
+/// What went into an archive, and what did not.
+#[derive(Clone, Debug)]
+pub struct Packed {
+    /// What it holds.
+    pub manifest: Manifest,
+    /// Runs that were left out because their files are damaged, and what is wrong.
+    pub damaged: BTreeMap<RunId, String>,
+}
+
 /// Writes everything that `store` knows of the runs of `suites` to the file `out`, which is there only when it is whole.
-pub fn pack(suites: &[Suite], store: &Store, weights: Weights, out: &Path) -> Result<Manifest> {
+/// A run whose numbers, or weights where these go in, are not what they were stays out.
+pub fn pack(suites: &[Suite], store: &Store, weights: Weights, out: &Path) -> Result<Packed> {
     let mut files: Vec<(String, PathBuf)> = Vec::new();
     let mut archived = Vec::new();
     for (i, suite) in suites.iter().enumerate() {
@@ -36,7 +48,8 @@ pub fn pack(suites: &[Suite], store: &Store, weights: Weights, out: &Path) -> Re
     let mut ids: Vec<RunId> = expand(suites).runs.into_iter().map(|run| run.id).collect();
     ids.sort();
     let (mut runs, mut failed) = (0, 0);
-    for id in &ids {
+    let damaged = damaged(store, &ids, weights);
+    for id in ids.iter().filter(|id| !damaged.contains_key(*id)) {
         let places = [store.folder(id), store.failed_folder(id)];
         for (folder, count) in places.iter().zip([&mut runs, &mut failed]) {
             if folder.is_dir() {
@@ -67,7 +80,19 @@ pub fn pack(suites: &[Suite], store: &Store, weights: Weights, out: &Path) -> Re
         let _ = fs::remove_file(&beside);
     }
     written.with_context(|| format!("cannot write {}", out.display()))?;
-    Ok(manifest)
+    Ok(Packed { manifest, damaged })
+}
+
+/// The runs that are not what they were, and what is wrong with each.
+fn damaged(store: &Store, ids: &[RunId], weights: Weights) -> BTreeMap<RunId, String> {
+    let damage = |id: &RunId| {
+        store.damage(id).or_else(|| match weights {
+            Weights::With => Some(format!("{:#}", store.intact_weights(id).err()?)),
+            Weights::Without => None,
+        })
+    };
+    let found = ids.par_iter().map(|id| Some((id.clone(), damage(id)?)));
+    found.flatten().collect()
 }
 
 /// The files of a run's folder, in order.

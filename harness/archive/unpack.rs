@@ -1,10 +1,10 @@
-//! Reading an archive, which may come from anybody: nothing is written outside a folder of its own, nothing that the
+//! Reading an archive, which may come from anybody: nothing is written but into one file without a name, nothing that the
 //! manifest does not announce, and no more than it announces.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read, Write};
-use std::path::{Component, Path, PathBuf};
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::{Component, Path};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -13,21 +13,27 @@ use sha2::{Digest, Sha256};
 use tar::{Archive, EntryType};
 
 use super::{FORMAT, MANIFEST, Manifest, Member};
+use crate::store::{self, Bundle, Store};
 use crate::suite::{self, Suite};
 
 /// A manifest names 10,000 runs in some 12 MB.
 const MANIFEST_UP_TO: u64 = 256 << 20;
+/// A suite of a whole paper has some 50 KB.
+const SUITE_UP_TO: u64 = 16 << 20;
 /// Zeros after the last member; usual are 1 KB.
 const PADDING_UP_TO: u64 = 1 << 20;
 /// More than this in all is no archive of results; with weights, who wrote it can unpack it.
 const TOTAL_UP_TO: u64 = 1 << 40;
 
-/// An archive's content in a folder that goes with this value.
+/// An archive's content: every member was compared with its checksum, and what a store reads is kept.
 #[derive(Debug)]
 pub struct Unpacked {
-    dir: PathBuf,
     /// What it holds.
     pub manifest: Manifest,
+    /// Its runs.
+    pub store: Store,
+    /// Texts of suites by their members.
+    suites: BTreeMap<String, String>,
 }
 
 /// Whether `path` is a file that begins as an archive does.
@@ -46,7 +52,7 @@ pub fn unpack(path: &Path) -> Result<Unpacked> {
     let context = || format!("the archive {}", path.display());
     let file = File::open(path).with_context(context)?;
     let mut archive = Archive::new(GzDecoder::new(BufReader::new(file)));
-    let unpacked = read(&mut archive).with_context(context)?;
+    let unpacked = read(&mut archive, path).with_context(context)?;
     // The checksum of the whole stands at its end, behind what a tar is padded with.
     let mut rest = archive.into_inner().take(PADDING_UP_TO);
     let padding = io::copy(&mut rest, &mut io::sink())
@@ -60,7 +66,7 @@ pub fn unpack(path: &Path) -> Result<Unpacked> {
     Ok(unpacked)
 }
 
-fn read(archive: &mut Archive<impl Read>) -> Result<Unpacked> {
+fn read(archive: &mut Archive<impl Read>, path: &Path) -> Result<Unpacked> {
     let mut entries = archive.entries()?;
     let first = entries
         .next()
@@ -75,48 +81,111 @@ fn read(archive: &mut Archive<impl Read>) -> Result<Unpacked> {
         .take(MANIFEST_UP_TO)
         .read_to_string(&mut text)
         .context("it is damaged")?;
-    let format: serde_json::Value =
-        serde_json::from_str(&text).context("its manifest is damaged")?;
+    let Format { format } = serde_json::from_str(&text).context("its manifest is damaged")?;
     ensure!(
-        format["format"] == FORMAT,
-        "its format is {}, and this program reads {FORMAT}",
-        format["format"]
+        format == FORMAT,
+        "its format is {format}, and this program reads {FORMAT}"
     );
     let manifest: Manifest = serde_json::from_str(&text).context("its manifest is damaged")?;
     check(&manifest)?;
 
-    let unpacked = Unpacked {
-        dir: folder()?,
-        manifest,
-    };
-    let mut members = unpacked.manifest.members.iter();
+    let named: HashSet<&str> = manifest
+        .suites
+        .iter()
+        .map(|suite| suite.member.as_str())
+        .collect();
+    let mut suites = BTreeMap::new();
+    let mut kept = Kept::new()?;
+    let mut members = manifest.members.iter();
     for entry in entries {
         let mut entry = entry.context("it is damaged")?;
         let member = members
             .next()
             .context("it holds more than its manifest says")?;
+        let name = member.name.as_str();
         ensure!(
             entry.header().entry_type() == EntryType::Regular
-                && entry.path_bytes().as_ref() == member.name.as_bytes()
+                && entry.path_bytes().as_ref() == name.as_bytes()
                 && entry.size() == member.size,
-            "it does not hold `{}` where its manifest says",
-            member.name
+            "it does not hold `{name}` where its manifest says"
         );
-        let out = unpacked.dir.join(&member.name);
-        fs::create_dir_all(out.parent().unwrap_or(&unpacked.dir))?;
-        let mut file = File::create_new(&out).with_context(|| member.name.clone())?;
-        let sha256 =
-            copy(&mut entry, &mut file).with_context(|| format!("`{}` is damaged", member.name))?;
+        let damaged = || format!("`{name}` is damaged");
+        let sha256 = if named.contains(name) {
+            ensure!(
+                member.size <= SUITE_UP_TO,
+                "`{name}` is too large for a suite"
+            );
+            let mut text = Vec::new();
+            let sha256 = copy(&mut entry, &mut text).with_context(damaged)?;
+            suites.insert(name.into(), String::from_utf8(text).with_context(damaged)?);
+            sha256
+        } else {
+            kept.take(member, &mut entry).with_context(damaged)?
+        };
         ensure!(
             sha256 == member.sha256,
-            "`{}` is damaged: its content is not what the manifest says",
-            member.name
+            "`{name}` is damaged: its content is not what the manifest says"
         );
     }
     if let Some(member) = members.next() {
         bail!("it ends before `{}`", member.name);
     }
-    Ok(unpacked)
+    let store = Store::bundled(kept.finish()?, &path.join("store"));
+    Ok(Unpacked {
+        manifest,
+        store,
+        suites,
+    })
+}
+
+/// The one key that a manifest of any format has.
+#[derive(serde::Deserialize)]
+struct Format {
+    format: serde_json::Value,
+}
+
+/// What a store reads, on its way into a file that has no name any more.
+struct Kept {
+    file: BufWriter<File>,
+    length: u64,
+    places: BTreeMap<String, (u64, u64)>,
+    /// Where the rest goes.
+    nowhere: io::Sink,
+}
+
+impl Kept {
+    fn new() -> Result<Kept> {
+        Ok(Kept {
+            file: BufWriter::with_capacity(1 << 20, nameless()?),
+            length: 0,
+            places: BTreeMap::new(),
+            nowhere: io::sink(),
+        })
+    }
+
+    /// Takes a member if a store reads it; returns the hash of its content.
+    fn take(&mut self, member: &Member, from: &mut impl Read) -> io::Result<String> {
+        let within = member.name.strip_prefix("store/");
+        let file = within.and_then(|within| within.rsplit('/').next());
+        match (within, file) {
+            (Some(within), Some(file)) if store::is_read(file) => {
+                let sha256 = copy(from, &mut self.file)?;
+                let place = (self.length, member.size);
+                self.places.insert(within.into(), place);
+                self.length += member.size;
+                Ok(sha256)
+            }
+            _ => copy(from, &mut self.nowhere),
+        }
+    }
+
+    fn finish(self) -> Result<Bundle> {
+        let file = self
+            .file
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)?;
+        Ok(Bundle::new(file, self.places))
+    }
 }
 
 fn check(manifest: &Manifest) -> Result<()> {
@@ -155,7 +224,8 @@ fn check(manifest: &Manifest) -> Result<()> {
 
 /// Copies everything; returns the hash of it.
 fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<String> {
-    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 16]);
+    // Most members are small, and a small array is made at once.
+    let (mut hash, mut buffer) = (Sha256::new(), [0; 1 << 13]);
     loop {
         let read = from.read(&mut buffer)?;
         if read == 0 {
@@ -170,45 +240,37 @@ fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<String> {
     }
 }
 
-/// A new folder that no other user can enter.
-fn folder() -> Result<PathBuf> {
-    use std::os::unix::fs::DirBuilderExt;
+/// A new file that nobody else can open, and that is gone with this process, however that ends.
+fn nameless() -> Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
     static COUNT: AtomicU64 = AtomicU64::new(0);
     loop {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("harness-{}-{count}", std::process::id()));
-        match fs::DirBuilder::new().mode(0o700).create(&dir) {
+        let path = std::env::temp_dir().join(format!("harness-{}-{count}", std::process::id()));
+        let mut options = File::options();
+        options.read(true).write(true).create_new(true).mode(0o600);
+        match options.open(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             made => {
-                made.with_context(|| dir.display().to_string())?;
-                return Ok(dir);
+                let file = made.with_context(|| path.display().to_string())?;
+                fs::remove_file(&path).with_context(|| path.display().to_string())?;
+                return Ok(file);
             }
         }
     }
 }
 
 impl Unpacked {
-    /// The folder of its runs.
-    pub fn store(&self) -> PathBuf {
-        self.dir.join("store")
-    }
-
     /// Its suites, known by the paths they were archived from.
     ///
     /// # Errors
     /// When this program does not understand one of them.
     pub fn suites(&self) -> Result<Vec<Suite>> {
         let read = |archived: &super::ArchivedSuite| {
-            let text = fs::read_to_string(self.dir.join(&archived.member))
-                .with_context(|| archived.member.clone())?;
-            Ok(suite::parse(&archived.path, &text)?)
+            let text = self.suites.get(&archived.member);
+            let text = text.with_context(|| format!("it lacks `{}`", archived.member))?;
+            Ok(suite::parse(&archived.path, text)?)
         };
         self.manifest.suites.iter().map(read).collect()
-    }
-}
-
-impl Drop for Unpacked {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.dir);
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{BadInput, Exit, print_json, shown};
-use crate::archive::{Weights, is_archive, pack};
+use crate::archive::{Packed, Weights, is_archive, pack};
 use crate::store::Store;
 use crate::suite::Suite;
 
@@ -20,9 +20,13 @@ pub fn archive(
     if out.is_dir() || (out.exists() && !is_archive(out)) {
         return Err(BadInput(format!("{} is there and is no archive", out.display())).into());
     }
-    let manifest = pack(suites, &Store::open(store)?, weights, out)?;
+    let Packed { manifest, damaged } = pack(suites, &Store::open(store)?, weights, out)?;
+    for (id, what) in &damaged {
+        eprintln!("warning: run {id} is left out: {what}; `harness run` does it again");
+    }
     if json {
-        print_json(&serde_json::json!({ "file": out, "manifest": manifest }))?;
+        let text = serde_json::json!({ "file": out, "manifest": manifest, "damaged": damaged });
+        print_json(&text)?;
     } else {
         println!(
             "{}: {} runs that are done, {} that failed, {} files; `harness report {}` makes the tables",

@@ -1,13 +1,16 @@
 //! `harness diff`: whether two result sets agree.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::{BadInput, Exit, print_json, sources};
-use crate::diff::{Apart, Diff, RunDiff, Tolerance, diff};
+use crate::diff::{Apart, Diff, Lone, RunDiff, Tolerance, diff};
 use crate::plan::{RunId, expand};
 
 /// How many runs of a kind are named.
 const NAMED: usize = 20;
+/// How many observations of a run are named that the other side lacks.
+const FEW: usize = 5;
 
 /// What to compare, and how closely.
 #[derive(Debug, clap::Args)]
@@ -45,22 +48,30 @@ pub fn compare(options: &Options, json: bool) -> anyhow::Result<Exit> {
         }
     };
     let records = |path: &Path| -> anyhow::Result<_> {
-        let set = sources::result_set(path)?;
+        let store = sources::result_set(path)?;
         let ids = match &wanted {
             Some(ids) => ids.clone(),
-            None => set.store.done()?,
+            None => store.done()?,
         };
-        set.store.records(&ids).map_err(anyhow::Error::from)
+        Ok(store.held(&ids))
     };
-    let (a, b) = (records(&options.a)?, records(&options.b)?);
-    if a.is_empty() && b.is_empty() {
+    let (mut a, mut b) = (records(&options.a)?, records(&options.b)?);
+    let damaged: BTreeMap<RunId, String> = a.damaged.into_iter().chain(b.damaged).collect();
+    for id in damaged.keys() {
+        a.records.remove(id);
+        b.records.remove(id);
+    }
+    if a.records.is_empty() && b.records.is_empty() && damaged.is_empty() {
         return Err(BadInput("neither side holds a run".into()).into());
     }
     let tolerance = Tolerance {
         relative: options.tolerance,
         absolute: options.absolute,
     };
-    let found = diff(&a, &b, tolerance);
+    let found = Diff {
+        damaged,
+        ..diff(&a.records, &b.records, tolerance)
+    };
     if json {
         print_json(&found)?;
     } else {
@@ -93,6 +104,13 @@ fn text(found: &Diff, tolerance: Tolerance) -> String {
         if !ids.is_empty() {
             line(format!("{} runs in {side} alone: {}", ids.len(), few(ids)));
         }
+    }
+    for (id, what) in found.damaged.iter().take(NAMED) {
+        line(format!("{id} cannot be compared: {what}"));
+    }
+    if found.damaged.len() > NAMED {
+        let more = found.damaged.len() - NAMED;
+        line(format!("and {more} damaged runs more; --json has them"));
     }
     if !found.environments.is_empty() {
         line("environments differ (shown, not compared):".into());
@@ -130,6 +148,23 @@ fn details(run: &RunDiff) -> Vec<String> {
                 .map(|(on, metric)| format!("{metric} on {on}"))
                 .collect();
             details.push(format!("measured by the {side} alone: {}", keys.join(", ")));
+        }
+    }
+    for (side, lone) in [("first", &run.alone_a), ("second", &run.alone_b)] {
+        details.extend(lone.iter().take(FEW).map(|lone| {
+            let Lone {
+                step,
+                on,
+                metric,
+                value,
+            } = lone;
+            format!("observed by the {side} alone: {metric} on {on} at update {step}: {value}")
+        }));
+        if lone.len() > FEW {
+            let more = lone.len() - FEW;
+            details.push(format!(
+                "and {more} more by the {side} alone; --json has them"
+            ));
         }
     }
     if run.values > 0 {

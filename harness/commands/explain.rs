@@ -12,17 +12,17 @@ use crate::report::{Comparison, Report, Shown};
 use crate::store::Store;
 use crate::suite::{Column, Suite, nearest};
 
-pub fn explain(what: &str, suites: &[Suite], store: &Path, json: bool) -> anyhow::Result<Exit> {
-    let at = Store::open(store)?;
+pub fn explain(what: &str, suites: &[Suite], at: &Store, json: bool) -> anyhow::Result<Exit> {
+    let store = at.dir();
     match what
         .split_once('/')
         .and_then(|(table, rest)| Some((table, rest.rsplit_once('/')?)))
     {
-        Some((table, (row, column))) => cell([table, row, column], suites, store, &at, json),
+        Some((table, (row, column))) => cell([table, row, column], suites, store, at, json),
         None if what.contains('/') => {
             Err(BadInput(format!("`{what}` is no cell: write TABLE/ROW/COLUMN")).into())
         }
-        None => a_run(what, suites, store, &at, json),
+        None => a_run(what, suites, store, at, json),
     }
 }
 
@@ -61,7 +61,7 @@ fn cell(
         .collect();
     let (suite, t) = tables[find("table", table, ids.iter().copied())?];
     let plan = expand(std::slice::from_ref(suite));
-    let records = report::records(&plan, store)?;
+    let records = report::records(&plan, store).records;
     let report = Report::of(suite, &plan, &records);
     let planned = &suite.tables[t];
     let shown_table = &report.tables[t];
@@ -285,7 +285,8 @@ fn a_run(
             runs: vec![planned.clone()],
         },
         store,
-    )?;
+    )
+    .records;
     let record = records.remove(id);
     let again = run::again(suites, dir, planned);
     if json {

@@ -24,6 +24,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::archive::is_archive;
 use crate::hub::Reach;
 use crate::report::quoted;
 use crate::suite::{self, Problems, Suite};
@@ -111,7 +112,7 @@ enum Command {
     /// Say how far the suites are, and what every slot does right now
     Status {
         #[command(flatten)]
-        suites: Suites,
+        suites: SuitesOrArchive,
         #[command(flatten)]
         store: StoreAt,
         /// Say it again every two seconds, until Ctrl-C or until nobody works on it
@@ -136,7 +137,7 @@ enum Command {
     /// Write the comparison of the paper's numbers with ours
     Report {
         #[command(flatten)]
-        suites: Suites,
+        suites: SuitesOrArchive,
         #[command(flatten)]
         store: StoreAt,
         #[command(flatten)]
@@ -165,7 +166,7 @@ enum Command {
         #[arg(value_name = "CELL|RUN")]
         what: String,
         #[command(flatten)]
-        suites: Suites,
+        suites: SuitesOrArchive,
         #[command(flatten)]
         store: StoreAt,
         #[command(flatten)]
@@ -212,7 +213,14 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct Suites {
-    /// Suite files; where results are read, an archive of them will do
+    /// Suite files
+    #[arg(required = true, value_name = "SUITE")]
+    paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct SuitesOrArchive {
+    /// Suite files, or one archive, which has suites and results
     #[arg(required = true, value_name = "SUITE")]
     paths: Vec<PathBuf>,
 }
@@ -368,7 +376,7 @@ pub fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
         } => {
             let found = sources::open(&suites.paths, store.store.as_deref())?;
             match watch {
-                true => watch::watch(&found.store, output.json),
+                true => watch::watch(found.store.dir(), output.json),
                 false => status::status(&found.suites, &found.store, output.json),
             }
         }
@@ -461,6 +469,7 @@ fn reach(offline: bool) -> Reach {
 
 /// Reads all suites, or tells everything that is wrong with any of them.
 fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<Suite>> {
+    refuse_archives(paths)?;
     let (suites, problems) = read_each(paths);
     if !problems.is_empty() {
         return Err(BadInput(render(&problems)).into());
@@ -476,6 +485,18 @@ fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<Suite>> {
         }
     }
     Ok(suites)
+}
+
+/// # Errors
+/// [`BadInput`] for an archive where only suite files will do.
+fn refuse_archives(paths: &[PathBuf]) -> Result<(), BadInput> {
+    match paths.iter().find(|path| is_archive(path)) {
+        None => Ok(()),
+        Some(path) => Err(BadInput(format!(
+            "{} is an archive, which `report`, `status`, `explain` and `diff` read; this command reads suite files",
+            path.display()
+        ))),
+    }
 }
 
 fn read_each(paths: &[PathBuf]) -> (Vec<Suite>, Vec<Problems>) {

@@ -84,7 +84,7 @@ pub fn planned(
 
 /// What each run costs; none for one that is done.
 fn costs(suites: &[Suite], plan: &Plan, store: &Store) -> anyhow::Result<Vec<Option<Estimate>>> {
-    let records = report::records(plan, store)?;
+    let records = report::records(plan, store).records;
     let knowledge = Knowledge::of(suites, plan, &records);
     // Runs of one method on one task of a suite differ by their seeds alone, and so cost the same.
     let mut known: HashMap<(&str, &str, &str), Estimate> = HashMap::new();
@@ -94,9 +94,14 @@ fn costs(suites: &[Suite], plan: &Plan, store: &Store) -> anyhow::Result<Vec<Opt
             .or_insert_with(|| knowledge.estimate(run)),
         None => knowledge.estimate(run),
     };
+    // A damaged run has a record without a result, and is to be done again.
+    let is_done = |run: &PlannedRun| match records.get(&run.id) {
+        Some(record) if record.outcome.is_result() => store.is_done(run),
+        _ => Ok(false),
+    };
     plan.runs
         .iter()
-        .map(|run| Ok((!store.is_done(run)?).then(|| estimate(run))))
+        .map(|run| Ok((!is_done(run)?).then(|| estimate(run))))
         .collect()
 }
 

@@ -6,13 +6,16 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use serde_json::json;
 
-use super::{Exit, print_json, shown};
+use super::{Exit, print_json, run, shown};
 use crate::event::{Outcome, RunRecord};
 use crate::plan::{Plan, RunId, expand, run_spec};
 use crate::report::terminal::{self, Style, plain};
 use crate::report::{Rendered, Report, render};
-use crate::store::{Named, Store, write_together};
+use crate::store::{Held, Named, Store, write_together};
 use crate::suite::{Column, Suite};
+
+/// How many damaged runs are named.
+const NAMED: usize = 10;
 
 /// What to report, and where.
 #[derive(Debug, clap::Args)]
@@ -30,7 +33,7 @@ pub struct Options {
 
 pub fn report(
     suites: &[Suite],
-    store: &Path,
+    store: &Store,
     options: &Options,
     json: bool,
 ) -> anyhow::Result<Exit> {
@@ -42,7 +45,7 @@ pub fn report(
                 Report::of_paper(suite),
                 &options.out.join(&suite.name).join("paper"),
             )?,
-            false => write(suite, &Store::open(store)?, &options.out)?,
+            false => write(suite, store, &options.out)?,
         };
         if !json {
             show(&rendered);
@@ -71,10 +74,11 @@ pub fn report(
     Ok(Exit::Success)
 }
 
-/// Writes a suite's report into its own folder of `out`.
+/// Writes a suite's report into its own folder of `out`. Runs whose files are damaged are named on standard error.
 pub fn write(suite: &Suite, store: &Store, out: &Path) -> anyhow::Result<Rendered> {
     let plan = expand(std::slice::from_ref(suite));
-    let records = records(&plan, store)?;
+    let Held { records, damaged } = records(&plan, store);
+    warn(suite, &plan, &damaged, store);
     let report = Report::of(suite, &plan, &records);
     let mut rendered = render(report, &out.join(&suite.name))?;
     let path = rendered.folder.join("observations.parquet");
@@ -139,25 +143,59 @@ pub fn show(rendered: &Rendered) {
     crate::show::print(format!("{page}\nreport: {}\n", shown(&rendered.files[0])));
 }
 
-/// What the store holds of the plan's runs; a run whose latest attempt failed has an outcome and no numbers.
-pub fn records(plan: &Plan, store: &Store) -> anyhow::Result<BTreeMap<RunId, RunRecord>> {
+/// Names runs whose files are damaged, and the command that does each again.
+fn warn(suite: &Suite, plan: &Plan, damaged: &BTreeMap<RunId, String>, store: &Store) {
+    let runs = plan.runs.iter().filter(|run| damaged.contains_key(&run.id));
+    for run in runs.take(NAMED) {
+        let again = run::again(std::slice::from_ref(suite), store.dir(), run);
+        eprintln!(
+            "warning: run {} counts as failed: {}\n  again: {again}",
+            run.id, damaged[&run.id]
+        );
+    }
+    if damaged.len() > NAMED {
+        let more = damaged.len() - NAMED;
+        eprintln!("warning: {more} more runs are damaged; `harness run` does them again");
+    }
+}
+
+/// What the store holds of the plan's runs. A run whose latest attempt failed, or whose files are damaged, has an outcome
+/// and no numbers.
+pub fn records(plan: &Plan, store: &Store) -> Held {
     let ids: Vec<RunId> = plan.runs.iter().map(|run| run.id.clone()).collect();
-    let mut records = store.records(&ids)?;
+    let mut held = store.held(&ids);
     for id in ids {
-        if records.contains_key(&id) {
+        if held.records.contains_key(&id) {
             continue;
         }
-        if let Some(failed) = store.failed(&id)? {
-            let environment = failed.environment.unwrap_or_default();
-            let record = RunRecord {
+        let record = match (held.damaged.get(&id), store.failed(&id)) {
+            (Some(what), _) => {
+                // A report does not tell where on a machine files lie.
+                let folder = format!("{}/", store.folder(&id).display());
+                let what = what.replace(&folder, "");
+                without_numbers(format!("its files are damaged: {what}"))
+            }
+            (None, Ok(None)) => continue,
+            (None, Ok(Some(failed))) => RunRecord {
                 outcome: failed.outcome,
-                environment,
+                environment: failed.environment.unwrap_or_default(),
                 seconds: failed.seconds,
                 observations: Vec::new(),
                 no_value: Default::default(),
-            };
-            records.insert(id, record);
-        }
+            },
+            (None, Err(_)) => without_numbers("what it left is damaged".into()),
+        };
+        held.records.insert(id, record);
     }
-    Ok(records)
+    held
+}
+
+fn without_numbers(message: String) -> RunRecord {
+    RunRecord {
+        outcome: Outcome::Failed { message },
+        environment: Default::default(),
+        seconds: 0.0,
+        observations: Vec::new(),
+        no_value: Default::default(),
+    }
 }

@@ -10,7 +10,8 @@ use crate::plan::{Plan, PlannedRun, RunId};
 #[derive(Clone, Debug)]
 pub struct Only {
     key: Key,
-    values: Vec<String>,
+    /// Values with commas between them, and perhaps within.
+    values: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +44,7 @@ impl FromStr for Only {
         };
         Ok(Only {
             key,
-            values: values.split(',').map(str::to_string).collect(),
+            values: values.to_string(),
         })
     }
 }
@@ -64,8 +65,24 @@ impl Only {
         }
     }
 
-    fn holds(&self, run: &PlannedRun) -> bool {
-        self.of(run).iter().any(|value| self.values.contains(value))
+    /// The values that it names. A name may hold commas, so the longest piece that is `known` is one value.
+    ///
+    /// # Errors
+    /// The first piece that is not known.
+    fn named(&self, known: &BTreeSet<String>) -> Result<BTreeSet<String>, String> {
+        let pieces: Vec<&str> = self.values.split(',').collect();
+        let mut named = BTreeSet::new();
+        let mut at = 0;
+        while at < pieces.len() {
+            let ends = (at + 1..=pieces.len()).rev();
+            let mut values = ends.map(|end| (end, pieces[at..end].join(",")));
+            let (end, value) = values
+                .find(|(_, value)| known.contains(value))
+                .ok_or_else(|| pieces[at].to_string())?;
+            named.insert(value);
+            at = end;
+        }
+        Ok(named)
     }
 }
 
@@ -74,25 +91,25 @@ impl Only {
 /// # Errors
 /// [`BadInput`] for a value that no run of the plan has.
 pub fn select(plan: Plan, only: &[Only]) -> Result<Plan, BadInput> {
+    let mut conditions = Vec::new();
     for condition in only {
         let known: BTreeSet<_> = plan.runs.iter().flat_map(|run| condition.of(run)).collect();
-        if let Some(unknown) = condition
-            .values
-            .iter()
-            .find(|value| !known.contains(*value))
-        {
+        let named = condition.named(&known).map_err(|unknown| {
             let key = format!("{:?}", condition.key).to_lowercase();
             let known: Vec<_> = known.into_iter().collect();
-            return Err(BadInput(format!(
-                "no run has {key} `{unknown}`; there is {}",
-                known.join(", ")
-            )));
-        }
+            let known = known.join(", ");
+            BadInput(format!("no run has {key} `{unknown}`; there is {known}"))
+        })?;
+        conditions.push((condition, named));
     }
+    let holds = |run: &PlannedRun| {
+        let mut each = conditions.iter();
+        each.all(|(condition, named)| condition.of(run).iter().any(|value| named.contains(value)))
+    };
     let mut wanted: BTreeSet<RunId> = BTreeSet::new();
     // A run stands after the run it needs, so going backwards meets every needed run after its users.
     for run in plan.runs.iter().rev() {
-        if wanted.contains(&run.id) || only.iter().all(|condition| condition.holds(run)) {
+        if wanted.contains(&run.id) || holds(run) {
             wanted.insert(run.id.clone());
             wanted.extend(run.needs.clone());
         }
@@ -104,4 +121,27 @@ pub fn select(plan: Plan, only: &[Only]) -> Result<Plan, BadInput> {
             .filter(|run| wanted.contains(&run.id))
             .collect(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_commas_is_one_value_where_a_run_has_it() {
+        let known = BTreeSet::from(["SAM", "ASAM", "a, b", "a", "x,y,z"].map(String::from));
+        let named = |text: &str| {
+            let only: Only = text.parse().expect("a condition");
+            let named = only.named(&known)?;
+            Ok::<_, String>(named.into_iter().collect::<Vec<_>>().join("|"))
+        };
+        assert_eq!(named("method=SAM,ASAM").as_deref(), Ok("ASAM|SAM"));
+        assert_eq!(named("method=a, b").as_deref(), Ok("a, b"));
+        assert_eq!(named("method=a").as_deref(), Ok("a"));
+        assert_eq!(
+            named("method=SAM,x,y,z,a, b").as_deref(),
+            Ok("SAM|a, b|x,y,z")
+        );
+        assert_eq!(named("method=SAM,x,y"), Err("x".into()));
+    }
 }

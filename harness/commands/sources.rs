@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{BadInput, STORE, read};
-use crate::archive::{Unpacked, is_archive, unpack};
+use crate::archive::{is_archive, unpack};
 use crate::plan::RunId;
 use crate::store::Store;
 use crate::suite::Suite;
@@ -12,10 +12,8 @@ use crate::suite::Suite;
 pub struct Sources {
     /// The suites.
     pub suites: Vec<Suite>,
-    /// The folder of the results.
-    pub store: PathBuf,
-    /// Holds the folder of an archive's content.
-    _unpacked: Option<Unpacked>,
+    /// The results.
+    pub store: Store,
 }
 
 /// Opens suite files with the store that was named, or an archive.
@@ -26,8 +24,7 @@ pub fn open(paths: &[PathBuf], store: Option<&Path>) -> anyhow::Result<Sources> 
     let Some(archive) = paths.iter().find(|path| is_archive(path)) else {
         return Ok(Sources {
             suites: read(paths)?,
-            store: store.unwrap_or(Path::new(STORE)).into(),
-            _unpacked: None,
+            store: Store::open(store.unwrap_or(Path::new(STORE)))?,
         });
     };
     let alone = |what: &str| {
@@ -47,41 +44,25 @@ pub fn open(paths: &[PathBuf], store: Option<&Path>) -> anyhow::Result<Sources> 
         suites: unpacked
             .suites()
             .map_err(|error| BadInput(format!("{error:#}")))?,
-        store: unpacked.store(),
-        _unpacked: Some(unpacked),
+        store: unpacked.store,
     })
 }
 
-/// A result set: the folder of a store, or that of an archive's content.
-pub struct ResultSet {
-    /// The store.
-    pub store: Store,
-    _unpacked: Option<Unpacked>,
-}
-
-/// Opens one side of a comparison.
+/// Opens one side of a comparison: the folder of a store, or an archive.
 ///
 /// # Errors
 /// [`BadInput`] where there is none.
-pub fn result_set(path: &Path) -> anyhow::Result<ResultSet> {
-    let unpacked = match is_archive(path) {
-        true => Some(unpack(path).map_err(|error| BadInput(format!("{error:#}")))?),
-        false if path.is_dir() => None,
-        false => {
-            let shown = path.display();
-            return Err(BadInput(format!(
-                "{shown} is neither the folder of a store nor an archive"
-            ))
-            .into());
-        }
-    };
-    let dir = unpacked
-        .as_ref()
-        .map_or_else(|| path.to_path_buf(), Unpacked::store);
-    Ok(ResultSet {
-        store: Store::open(dir)?,
-        _unpacked: unpacked,
-    })
+pub fn result_set(path: &Path) -> anyhow::Result<Store> {
+    if is_archive(path) {
+        let unpacked = unpack(path).map_err(|error| BadInput(format!("{error:#}")))?;
+        return Ok(unpacked.store);
+    }
+    if !path.is_dir() {
+        let shown = path.display();
+        let text = format!("{shown} is neither the folder of a store nor an archive");
+        return Err(BadInput(text).into());
+    }
+    Store::open(path)
 }
 
 /// The one of `ids` that begins with `prefix`.

@@ -1,11 +1,11 @@
 //! `harness status`: how far the suites are.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
+use rayon::prelude::*;
 use serde_json::json;
 
-use super::{Exit, print_json, watch};
+use super::{Exit, print_json, run, watch};
 use crate::cluster;
 use crate::plan::{PlannedRun, expand};
 use crate::store::Store;
@@ -18,16 +18,17 @@ enum Standing {
     Done,
     Running,
     Failed,
+    Damaged,
     Missing,
 }
 
-pub fn status(suites: &[Suite], store: &Path, json: bool) -> anyhow::Result<Exit> {
-    let store = Store::open(store)?;
+pub fn status(suites: &[Suite], store: &Store, json: bool) -> anyhow::Result<Exit> {
     let plan = expand(suites);
-    let mut standings = Vec::new();
-    for run in &plan.runs {
-        standings.push((run, standing(&store, run)?));
-    }
+    let standings: Vec<(&PlannedRun, Standing)> = plan
+        .runs
+        .par_iter()
+        .map(|run| Ok((run, standing(store, run)?)))
+        .collect::<anyhow::Result<_>>()?;
     let queued = cluster::queued(store.dir()).unwrap_or_else(|error| {
         eprintln!("note: not known what of these runs waits in the queue: {error:#}");
         BTreeMap::new()
@@ -37,7 +38,7 @@ pub fn status(suites: &[Suite], store: &Path, json: bool) -> anyhow::Result<Exit
         print_json(&standings.iter().map(one).collect::<Vec<_>>())?;
         return Ok(Exit::Success);
     }
-    let mut tables: BTreeMap<String, [usize; 4]> = BTreeMap::new();
+    let mut tables: BTreeMap<String, [usize; 5]> = BTreeMap::new();
     for (run, standing) in &standings {
         let mut fed: Vec<_> = run
             .cells
@@ -50,24 +51,31 @@ pub fn status(suites: &[Suite], store: &Path, json: bool) -> anyhow::Result<Exit
         }
     }
     println!(
-        "{:<32} {:>6} {:>8} {:>7} {:>8}",
-        "table", "done", "running", "failed", "missing"
+        "{:<32} {:>6} {:>8} {:>7} {:>8} {:>8}",
+        "table", "done", "running", "failed", "damaged", "missing"
     );
-    for (table, [done, running, failed, missing]) in tables {
-        println!("{table:<32} {done:>6} {running:>8} {failed:>7} {missing:>8}");
+    for (table, [done, running, failed, damaged, missing]) in tables {
+        println!("{table:<32} {done:>6} {running:>8} {failed:>7} {damaged:>8} {missing:>8}");
     }
     let runs = standings.iter().map(|(run, _)| *run);
     print!("{}", cluster::queue_lines(runs, &queued));
-    for (run, _) in standings
-        .iter()
-        .filter(|(_, standing)| *standing == Standing::Failed)
-    {
+    for (run, standing) in &standings {
         let name = format!("{} {} seed {}", run.task, run.method, run.spec.seed);
-        if let Some(failed) = store.failed(&run.id)? {
-            println!("\n{name}: {}\n  again: {}", failed.outcome, failed.again);
+        match standing {
+            Standing::Failed => {
+                if let Some(failed) = store.failed(&run.id)? {
+                    println!("\n{name}: {}\n  again: {}", failed.outcome, failed.again);
+                }
+            }
+            Standing::Damaged => {
+                let what = store.damage(&run.id).unwrap_or_default();
+                let again = run::again(suites, store.dir(), run);
+                println!("\n{name}: {what}\n  again: {again}");
+            }
+            Standing::Done | Standing::Running | Standing::Missing => {}
         }
     }
-    let now = watch::show(&store);
+    let now = watch::show(store);
     if !now.is_empty() {
         println!("\n{}", now.join("\n"));
     }
@@ -75,10 +83,16 @@ pub fn status(suites: &[Suite], store: &Path, json: bool) -> anyhow::Result<Exit
 }
 
 fn standing(store: &Store, run: &PlannedRun) -> anyhow::Result<Standing> {
-    Ok(if store.is_done(run)? {
+    let done = match store.altered(&run.id) {
+        None => store.is_done(run).ok(),
+        Some(_) => None,
+    };
+    Ok(if done == Some(true) {
         Standing::Done
     } else if store.is_leased(&run.id) {
         Standing::Running
+    } else if done.is_none() {
+        Standing::Damaged
     } else if store.failed(&run.id)?.is_some() {
         Standing::Failed
     } else {

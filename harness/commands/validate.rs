@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use super::{BadInput, Exit, print_json, read_each, render, shown};
+use super::{BadInput, Exit, print_json, read_each, refuse_archives, render, shown};
 use crate::plan::expand;
 use crate::suite;
 
 pub fn validate(paths: &[PathBuf], json: bool) -> anyhow::Result<Exit> {
+    refuse_archives(paths)?;
     let (suites, mut problems) = read_each(paths);
     problems.extend(suites.iter().filter_map(|suite| suite::locate(suite).err()));
     if json {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::source::Source;
 use super::{CONFIG, FAILED, FailedAttempt, LIVE, Lease, MODEL, RUNNING, Store, TrainingLog, Work};
 use super::{checksums, files, orphans, training_log};
 use crate::event::{Environment, Outcome, RunRecord};
@@ -202,8 +203,8 @@ impl Attempt {
     /// The finished run at `place` with what was measured now: its training stays its own.
     fn merge(&self, place: &Path, now: RunRecord) -> Result<RunRecord> {
         let id = &self.run.id;
-        let mut record =
-            files::read_record(place, id)?.with_context(|| format!("run {id} is gone"))?;
+        let record = files::read_record(&Source::folder(place), id)?;
+        let mut record = record.with_context(|| format!("run {id} is gone"))?;
         let mut keys = self.missing(&RunRecord {
             observations: Vec::new(),
             no_value: BTreeSet::new(),

@@ -9,6 +9,8 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
+use super::source::Source;
+
 /// The file's name.
 pub(super) const SUMS: &str = "SHA256SUMS";
 
@@ -36,31 +38,65 @@ pub(super) fn write(folder: &Path) -> Result<()> {
 /// # Errors
 /// Names the first file that is not what it was.
 pub(super) fn check(folder: &Path, names: &[&str]) -> Result<()> {
-    let path = folder.join(SUMS);
-    let text = match fs::read_to_string(&path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        text => text.with_context(|| format!("{} is damaged", path.display()))?,
-    };
-    let mut sums = BTreeMap::new();
-    for line in text.lines() {
-        match line.split_once("  ") {
-            Some((sum, name)) if sum.len() == 64 => sums.insert(name, sum),
-            _ => bail!("{} is damaged", path.display()),
-        };
-    }
+    let sums = Sums::of(&Source::folder(folder))?;
     for name in names {
         let file = folder.join(name);
-        let found = match sum(&file) {
-            Err(_) if !file.exists() && !sums.contains_key(name) => continue,
-            found => found?,
+        match sum(&file) {
+            Err(_) if !file.exists() && !sums.lists(name) => {}
+            found => sums.compare(name, &file, &found?)?,
+        }
+    }
+    Ok(())
+}
+
+/// What a folder's sums say; none where there are none, and then nothing is checked.
+pub(super) struct Sums(Option<BTreeMap<String, String>>);
+
+impl Sums {
+    /// Reads them.
+    pub(super) fn of(source: &Source) -> Result<Sums> {
+        let damaged = || format!("{} is damaged", source.path(SUMS).display());
+        let Some(bytes) = source.find(SUMS).with_context(damaged)? else {
+            return Ok(Sums(None));
+        };
+        let text = String::from_utf8(bytes).with_context(damaged)?;
+        let mut sums = BTreeMap::new();
+        for line in text.lines() {
+            match line.split_once("  ") {
+                Some((sum, name)) if sum.len() == 64 => sums.insert(name.into(), sum.into()),
+                _ => bail!("{}", damaged()),
+            };
+        }
+        Ok(Sums(Some(sums)))
+    }
+
+    /// The content of a file that is what it was.
+    pub(super) fn read(&self, source: &Source, name: &str) -> Result<Vec<u8>> {
+        let bytes = source.read(name)?;
+        self.compare(
+            name,
+            &source.path(name),
+            &hexadecimal(Sha256::digest(&bytes)),
+        )?;
+        Ok(bytes)
+    }
+
+    fn lists(&self, name: &str) -> bool {
+        let Sums(sums) = self;
+        sums.as_ref().is_none_or(|sums| sums.contains_key(name))
+    }
+
+    fn compare(&self, name: &str, file: &Path, found: &str) -> Result<()> {
+        let Sums(Some(sums)) = self else {
+            return Ok(());
         };
         ensure!(
-            sums.get(name).is_some_and(|sum| *sum == found),
+            sums.get(name).is_some_and(|sum| sum == found),
             "{} is damaged: its content is not what {SUMS} says",
             file.display()
         );
+        Ok(())
     }
-    Ok(())
 }
 
 fn sum(path: &Path) -> Result<String> {
@@ -79,9 +115,10 @@ fn sum(path: &Path) -> Result<String> {
             }
         }
     }
-    Ok(hash
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(hexadecimal(hash.finalize()))
+}
+
+fn hexadecimal(hash: impl AsRef<[u8]>) -> String {
+    let digits = hash.as_ref().iter().map(|byte| format!("{byte:02x}"));
+    digits.collect()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -11,7 +11,8 @@ use polars::prelude::*;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::checksums;
+use super::checksums::{SUMS, Sums};
+use super::source::Source;
 use crate::event::{Environment, Observation, Outcome, RunRecord};
 use crate::plan::{RunId, RunSpec};
 
@@ -22,6 +23,11 @@ const ENVIRONMENT: &str = "environment.json";
 const FAILURE: &str = "outcome.json";
 /// What a record is read from.
 pub(super) const SMALL: [&str; 4] = [SPEC, METRICS, OBSERVATIONS, ENVIRONMENT];
+
+/// Whether a store reads a file of this name, so that it must be in a [`Bundle`](super::Bundle).
+pub fn is_read(name: &str) -> bool {
+    SMALL.contains(&name) || [SUMS, FAILURE].contains(&name)
+}
 
 /// `metrics.json`: the numbers at a glance.
 #[derive(Debug, Serialize, Deserialize)]
@@ -69,7 +75,7 @@ pub(super) fn write_spec(folder: &Path, spec: &RunSpec) -> Result<()> {
     let text = serde_yaml::to_string(spec).with_context(|| path.display().to_string())?;
     fs::write(&path, text).with_context(|| path.display().to_string())?;
     // A specification that does not survive its file would only be noticed when it is needed.
-    read_spec(folder, &spec.id()).map(drop)
+    read_spec(&Source::folder(folder), &spec.id()).map(drop)
 }
 
 pub(super) fn write_record(folder: &Path, id: &RunId, record: &RunRecord) -> Result<()> {
@@ -100,27 +106,26 @@ pub(super) fn write_failed(folder: &Path, failed: &FailedAttempt) -> Result<()> 
 }
 
 /// None when the run is not done.
-pub(super) fn read_metrics(folder: &Path) -> Result<Option<Metrics>> {
-    if !folder.is_dir() {
+pub(super) fn read_metrics(source: &Source) -> Result<Option<Metrics>> {
+    if !source.exists() {
         return Ok(None);
     }
-    read_json(&folder.join(METRICS)).map(Some)
+    json(&source.path(METRICS), &source.read(METRICS)?).map(Some)
 }
 
 /// None when the run is not done.
-pub(super) fn read_record(folder: &Path, id: &RunId) -> Result<Option<RunRecord>> {
-    if !folder.is_dir() {
+pub(super) fn read_record(source: &Source, id: &RunId) -> Result<Option<RunRecord>> {
+    if !source.exists() {
         return Ok(None);
     }
-    checksums::check(folder, &SMALL)?;
-    let Some(metrics) = read_metrics(folder)? else {
-        return Ok(None);
-    };
-    read_spec(folder, id)?;
-    let environment = read_json(&folder.join(ENVIRONMENT))?;
-    let path = folder.join(OBSERVATIONS);
+    let sums = Sums::of(source)?;
+    let [text, metrics, table, environment] = SMALL.map(|name| sums.read(source, name));
+    let metrics: Metrics = json(&source.path(METRICS), &metrics?)?;
+    spec(&source.path(SPEC), &text?, id)?;
+    let environment = json(&source.path(ENVIRONMENT), &environment?)?;
+    let path = source.path(OBSERVATIONS);
     let observations =
-        read_observations(&path, id).with_context(|| format!("{} is damaged", path.display()))?;
+        read_observations(table?, id).with_context(|| format!("{} is damaged", path.display()))?;
     let no_value = metrics.values.iter().flat_map(|(on, metrics)| {
         let without = metrics.iter().filter(|(_, value)| value.is_none());
         without.map(|(metric, _)| (on.clone(), metric.clone()))
@@ -135,32 +140,32 @@ pub(super) fn read_record(folder: &Path, id: &RunId) -> Result<Option<RunRecord>
 }
 
 /// None when the run is not done.
-pub(super) fn read_spec(folder: &Path, id: &RunId) -> Result<Option<RunSpec>> {
-    if !folder.is_dir() {
+pub(super) fn read_spec(source: &Source, id: &RunId) -> Result<Option<RunSpec>> {
+    if !source.exists() {
         return Ok(None);
     }
-    let path = folder.join(SPEC);
-    let text =
-        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let spec: RunSpec =
-        serde_yaml::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;
+    spec(&source.path(SPEC), &source.read(SPEC)?, id).map(Some)
+}
+
+fn spec(path: &Path, bytes: &[u8], id: &RunId) -> Result<RunSpec> {
+    let damaged = || format!("{} is damaged", path.display());
+    let text = str::from_utf8(bytes).with_context(damaged)?;
+    let spec: RunSpec = serde_yaml::from_str(text).with_context(damaged)?;
     let found = spec.id();
     ensure!(
         found == *id,
         "{} is damaged: it specifies run {found}, not {id}",
         path.display()
     );
-    Ok(Some(spec))
+    Ok(spec)
 }
 
 /// None when no attempt failed.
-pub(super) fn read_failed(folder: &Path) -> Result<Option<FailedAttempt>> {
-    let path = folder.join(FAILURE);
-    if path.exists() {
-        read_json(&path).map(Some)
-    } else {
-        Ok(None)
-    }
+pub(super) fn read_failed(source: &Source) -> Result<Option<FailedAttempt>> {
+    let found = source.find(FAILURE)?;
+    found
+        .map(|bytes| json(&source.path(FAILURE), &bytes))
+        .transpose()
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
@@ -169,12 +174,8 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     fs::write(path, text).with_context(|| path.display().to_string())
 }
 
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = fs::read_to_string(path).with_context(|| match path.try_exists() {
-        Ok(false) => format!("{} is missing", path.display()),
-        _ => format!("cannot read {}", path.display()),
-    })?;
-    serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))
+fn json<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).with_context(|| format!("{} is damaged", path.display()))
 }
 
 fn write_observations(path: &Path, id: &RunId, observations: &[Observation]) -> Result<()> {
@@ -207,19 +208,15 @@ fn write_observations(path: &Path, id: &RunId, observations: &[Observation]) -> 
     Ok(())
 }
 
-fn read_observations(path: &Path, id: &RunId) -> Result<Vec<Observation>> {
-    let file = match File::open(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => anyhow::bail!("the file is missing"),
-        file => file?,
-    };
+fn read_observations(table: Vec<u8>, id: &RunId) -> Result<Vec<Observation>> {
     // In the middle of a damaged table polars panics; a run of an earlier version has no sums that would tell before.
-    catch_unwind(AssertUnwindSafe(|| observations(file, id)))
+    catch_unwind(AssertUnwindSafe(|| observations(table, id)))
         .unwrap_or_else(|_| anyhow::bail!("the table is not what its head says"))
 }
 
-fn observations(file: File, id: &RunId) -> Result<Vec<Observation>> {
+fn observations(table: Vec<u8>, id: &RunId) -> Result<Vec<Observation>> {
     // Runs are read in parallel already.
-    let table = ParquetReader::new(file)
+    let table = ParquetReader::new(Cursor::new(table))
         .read_parallel(ParallelStrategy::None)
         .finish()?;
     let (run, on, metric) = (

@@ -28,6 +28,7 @@ mod files;
 mod lease;
 mod live;
 mod orphans;
+mod source;
 mod tensorboard;
 mod together;
 mod training_log;
@@ -36,19 +37,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rayon::prelude::*;
 
+use checksums::Sums;
+use source::Source;
+
 use crate::event::{Outcome, RunRecord};
 use crate::plan::{Measurement, PlannedRun, RunId, RunSpec};
 
 pub use attempt::Attempt;
-pub use files::FailedAttempt;
+pub use files::{FailedAttempt, is_read};
 pub use lease::Lease;
 pub use live::Live;
 pub use orphans::{MARK, end_marked, started};
+pub use source::Bundle;
 pub use together::{Named, write_together};
 pub use training_log::TrainingLog;
 
@@ -65,6 +71,17 @@ const CONFIG: &str = "config.json";
 pub struct Store {
     dir: PathBuf,
     observer: lease::Observer,
+    /// Where runs are read from instead of the folder.
+    bundle: Option<Arc<Bundle>>,
+}
+
+/// What is known of runs that are done.
+#[derive(Clone, Debug, Default)]
+pub struct Held {
+    /// Those whose files are as they were.
+    pub records: BTreeMap<RunId, RunRecord>,
+    /// What is wrong with the others, naming a file.
+    pub damaged: BTreeMap<RunId, String>,
 }
 
 /// What is left to do for a run.
@@ -99,7 +116,20 @@ impl Store {
             }
         }
         let observer = lease::Observer::new(lease::PATIENCE);
-        Ok(Store { dir, observer })
+        Ok(Store {
+            dir,
+            observer,
+            bundle: None,
+        })
+    }
+
+    /// The runs of a bundle, to be read and not to be added to. Messages say that they lie at `dir`.
+    pub fn bundled(bundle: Bundle, dir: &Path) -> Store {
+        Store {
+            dir: dir.into(),
+            observer: lease::Observer::new(lease::PATIENCE),
+            bundle: Some(Arc::new(bundle)),
+        }
     }
 
     /// The same, waiting so long for a supervisor that gives no sign of life instead of half a minute. All that share a
@@ -112,6 +142,20 @@ impl Store {
     /// Where it lies; absolute.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// What is read of the runs: the folder `within` the store.
+    fn source(&self, within: String) -> Source<'_> {
+        let folder = self.dir.join(&within);
+        match &self.bundle {
+            None => Source::folder(&folder),
+            Some(bundle) => Source::bundled(bundle, within, folder),
+        }
+    }
+
+    /// Whether a run is done, whatever it measured.
+    pub fn has(&self, id: &RunId) -> bool {
+        self.source(id.0.clone()).exists()
     }
 
     /// Where a run lies once it is done.
@@ -140,6 +184,19 @@ impl Store {
         self.record(id).err().map(|error| format!("{error:#}"))
     }
 
+    /// What the checksums of a run that is done say against its files, naming one. Nothing is read but bytes, so this is
+    /// quick, and finds nothing in a run of an earlier version, which has no sums.
+    pub fn altered(&self, id: &RunId) -> Option<String> {
+        let source = self.source(id.0.clone());
+        let check = || {
+            let sums = Sums::of(&source)?;
+            let mut names = files::SMALL.iter();
+            names.try_for_each(|name| sums.read(&source, name).map(drop))
+        };
+        let checked = source.exists().then(check)?;
+        checked.err().map(|error| format!("{error:#}"))
+    }
+
     /// The final weights of a run that is done, or none.
     ///
     /// # Errors
@@ -156,7 +213,7 @@ impl Store {
 
     /// What is left to do for a run. A run that diverged is done, whatever it measured.
     pub fn work(&self, run: &PlannedRun) -> Result<Work> {
-        let Some(metrics) = files::read_metrics(&self.folder(&run.id))? else {
+        let Some(metrics) = files::read_metrics(&self.source(run.id.0.clone()))? else {
             return Ok(Work::Train);
         };
         if let Outcome::Diverged { .. } = metrics.outcome {
@@ -177,37 +234,45 @@ impl Store {
 
     /// What is known of the run, if it is done.
     pub fn record(&self, id: &RunId) -> Result<Option<RunRecord>> {
-        files::read_record(&self.folder(id), id)
+        files::read_record(&self.source(id.0.clone()), id)
     }
 
     /// The seconds that a run took which is done and completed, without reading what it observed.
     pub fn seconds(&self, id: &RunId) -> Option<f64> {
-        let metrics = files::read_metrics(&self.folder(id)).ok().flatten()?;
+        let metrics = files::read_metrics(&self.source(id.0.clone()))
+            .ok()
+            .flatten()?;
         (metrics.outcome == Outcome::Completed).then_some(metrics.seconds)
     }
 
-    /// What is known of those of `ids` that are done.
-    pub fn records(&self, ids: &[RunId]) -> Result<BTreeMap<RunId, RunRecord>> {
-        let found: Vec<Option<(RunId, RunRecord)>> = ids
-            .par_iter()
-            .map(|id| Ok(self.record(id)?.map(|record| (id.clone(), record))))
-            .collect::<Result<_>>()?;
-        Ok(found.into_iter().flatten().collect())
+    /// What is known of those of `ids` that are done. One that is damaged costs no other.
+    pub fn held(&self, ids: &[RunId]) -> Held {
+        let found: Vec<_> = ids.par_iter().map(|id| self.record(id)).collect();
+        let mut held = Held::default();
+        for (id, record) in ids.iter().zip(found) {
+            match record {
+                Ok(None) => {}
+                Ok(Some(record)) => drop(held.records.insert(id.clone(), record)),
+                Err(error) => drop(held.damaged.insert(id.clone(), format!("{error:#}"))),
+            }
+        }
+        held
     }
 
     /// The runs that are done, in the order of their ids.
     pub fn done(&self) -> Result<Vec<RunId>> {
         let mut found = Vec::new();
-        let entries = match fs::read_dir(&self.dir) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(found),
-            entries => entries.with_context(|| self.dir.display().to_string())?,
-        };
-        for entry in entries {
-            let name = entry?.file_name();
-            // Whatever else lies here is not ours.
-            let is_id =
-                |name: &&str| name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-            found.extend(name.to_str().filter(is_id).map(|name| RunId(name.into())));
+        // Whatever else lies here is not ours.
+        let is_id = |name: &str| name.len() == 16 && name.bytes().all(|c| c.is_ascii_hexdigit());
+        let mut add = |name: &str| found.extend(is_id(name).then(|| RunId(name.into())));
+        match (&self.bundle, fs::read_dir(&self.dir)) {
+            (Some(bundle), _) => bundle.folders().for_each(add),
+            (None, Err(error)) if error.kind() == ErrorKind::NotFound => {}
+            (None, entries) => {
+                for entry in entries.with_context(|| self.dir.display().to_string())? {
+                    entry?.file_name().to_str().into_iter().for_each(&mut add);
+                }
+            }
         }
         found.sort();
         Ok(found)
@@ -220,12 +285,12 @@ impl Store {
 
     /// The specification of a run that is done.
     pub fn spec(&self, id: &RunId) -> Result<Option<RunSpec>> {
-        files::read_spec(&self.folder(id), id)
+        files::read_spec(&self.source(id.0.clone()), id)
     }
 
     /// The latest attempt at a run, if it failed.
     pub fn failed(&self, id: &RunId) -> Result<Option<FailedAttempt>> {
-        files::read_failed(&self.failed_folder(id))
+        files::read_failed(&self.source(format!("{FAILED}/{id}")))
     }
 
     /// Whether some supervisor is at a run right now. One on another machine that went away is noticed only by a store
