@@ -23,7 +23,7 @@ const FAREWELL: Duration = Duration::from_secs(10);
 /// How often wishes and limits are looked at; the end of a process is noticed at once.
 const TICK: Duration = Duration::from_millis(100);
 /// How often it is looked who descends from the worker.
-const LOOK: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_secs(5);
 /// Exit status of a process that is not the first of its group and ran out of memory.
 const OUT_OF_MEMORY: i32 = libc::ENOMEM;
 
