@@ -160,6 +160,24 @@ fn a_store_that_cannot_be_written_fails_no_run() {
 }
 
 #[test]
+fn a_disk_that_a_worker_found_full_fails_no_run() {
+    let (place, plan) = (Place::new("full"), plan(1));
+    place.write(
+        "mode",
+        r#"if [ -e "$dir/room" ]; then completed; else
+               : >"$dir/room"; started
+               finished failed ',"message":"write: No space left on device (os error 28)"'
+           fi"#,
+    );
+    let mut put_back = 0;
+    let summary = place.schedule_telling(&plan, &Control::default(), &mut |told| {
+        put_back += usize::from(matches!(told.what, What::PutBack { .. }));
+    });
+    assert_eq!((summary.done, put_back), (ids(&plan), 1));
+    assert_eq!(place.numbers("starts"), [1, 1]);
+}
+
+#[test]
 fn a_rest_grows_with_every_attempt() {
     let killed = Outcome::Killed { signal: 9 };
     let rules = Rules::default();

@@ -105,8 +105,8 @@ fn nothing_that_a_worker_started_outlives_a_supervisor_that_is_killed() {
     );
     let mut supervisor = run(&folder).spawn().unwrap();
     wait_until("processes", || numbers(&folder, "kids").len() == 6);
-    // The guard looks once a second.
-    std::thread::sleep(std::time::Duration::from_millis(1500));
+    // The guard looks every two seconds.
+    std::thread::sleep(std::time::Duration::from_secs(4));
     supervisor.kill().unwrap();
     supervisor.wait().unwrap();
     let kids = numbers(&folder, "kids");

@@ -2,7 +2,7 @@
 //! the end of a pipe that only the supervisor holds.
 //!
 //! The kernel ends a worker whose supervisor died, but not what the worker has started, which may hold an accelerator. The
-//! guard looks once a second who descends from the supervisor. The supervisor is who inherits its descendants' orphans, so
+//! guard looks every two seconds who descends from the supervisor. The supervisor is who inherits its descendants' orphans, so
 //! that nobody leaves its family as long as it lives.
 
 use std::collections::BTreeSet;
@@ -21,7 +21,7 @@ const WORD: &str = "guard-a-supervisor";
 /// The variable that names the supervisor in the environment of whatever it starts.
 const MARK: &str = "HARNESS_SUPERVISOR";
 /// How often the guard looks who is there.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_secs(2);
 
 /// Processes that this one has started and waits for itself.
 static OURS: Mutex<BTreeSet<libc::pid_t>> = Mutex::new(BTreeSet::new());

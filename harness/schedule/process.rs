@@ -106,11 +106,9 @@ pub(super) fn run(
     let mut inputs = Vec::new();
     let mut outputs = Vec::new();
     for mut command in commands(launch) {
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(launch.log.try_clone()?);
-        let started = guard::start(&mut command);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let log = launch.log.try_clone();
+        let started = log.and_then(|log| guard::start(command.stderr(log)));
         let mut child = started
             .inspect_err(|_| group.abandon())
             .with_context(|| CannotStart(launch.worker.into()))?;

@@ -21,9 +21,9 @@ const GRACE: Duration = Duration::from_secs(2);
 /// How long a worker may take to end after it told its outcome, or after one of its group has died.
 const FAREWELL: Duration = Duration::from_secs(10);
 /// How often wishes and limits are looked at; the end of a process is noticed at once.
-const TICK: Duration = Duration::from_millis(100);
+const TICK: Duration = Duration::from_millis(200);
 /// How often it is looked who descends from the worker.
-const LOOK: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_secs(5);
 /// Exit status of a process that is not the first of its group and ran out of memory.
 const OUT_OF_MEMORY: i32 = libc::ENOMEM;
 
@@ -219,7 +219,7 @@ impl Group {
                     TICK.as_millis() as libc::c_int,
                 );
             },
-            None => std::thread::sleep(TICK / 10),
+            None => std::thread::sleep(TICK / 20),
         }
     }
 
