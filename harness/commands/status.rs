@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 use serde_json::json;
 
-use super::{Exit, print_json, run, watch};
+use super::{Exit, print_json, run, sources, watch};
 use crate::cluster;
 use crate::plan::{PlannedRun, expand};
 use crate::store::Store;
@@ -69,7 +69,7 @@ pub fn status(suites: &[Suite], store: &Store, json: bool) -> anyhow::Result<Exi
             }
             Standing::Damaged => {
                 let what = store.damage(&run.id).unwrap_or_default();
-                let again = run::again(suites, store.dir(), run);
+                let again = run::again(suites, &sources::home(store), run);
                 println!("\n{name}: {what}\n  again: {again}");
             }
             Standing::Done | Standing::Running | Standing::Missing => {}
