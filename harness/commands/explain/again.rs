@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::super::select::{Only, select};
 use super::super::{quoted, shown, sources};
-use crate::event::{Environment, Outcome, RunRecord};
+use crate::event::{Environment, RunRecord};
 use crate::plan::{Plan, PlannedRun, RunId};
 use crate::store::Store;
 use crate::suite::Suite;
@@ -35,7 +35,7 @@ impl Again<'_> {
         let mut anywhere = BTreeSet::new();
         for run in runs {
             match self.records.get(&run.id) {
-                Some(record) if is_result(&record.outcome) => {
+                Some(record) if record.outcome.is_result() => {
                     let group = groups.entry(devices(run, &record.environment));
                     group.or_default().insert(run.id.clone());
                 }
@@ -85,11 +85,6 @@ impl Again<'_> {
         let just = just.next().unwrap_or(&by_id).iter();
         just.map(ToString::to_string).collect()
     }
-}
-
-/// Whether a store keeps it, so that nothing does the run again there.
-fn is_result(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Completed | Outcome::Diverged { .. })
 }
 
 /// The store itself, unless nothing can be added to it.
