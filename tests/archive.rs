@@ -362,6 +362,7 @@ fn a_damaged_record_of_a_failed_attempt_stops_no_status() {
     for arguments in [
         &["archive", SUITE, at[0], at[1], "-o", path(&archive)][..],
         &["status", path(&archive)],
+        &["status", path(&archive), "--watch"],
         &["report", path(&archive), "--out", path(&dir.join("out"))],
         &["explain", &id.0, path(&archive)],
     ] {

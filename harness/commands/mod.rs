@@ -376,7 +376,7 @@ pub fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
         } => {
             let found = sources::open(&suites.paths, store.store.as_deref())?;
             match watch {
-                true => watch::watch(found.store.dir(), output.json),
+                true => watch::watch(&found.store, output.json),
                 false => status::status(&found.suites, &found.store, output.json),
             }
         }
