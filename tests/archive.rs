@@ -344,6 +344,34 @@ fn a_damaged_run_costs_no_other() {
 }
 
 #[test]
+fn a_damaged_record_of_a_failed_attempt_stops_no_status() {
+    let dir = folder("failed");
+    store(&dir, 0.0);
+    let kept = dir.join("store");
+    let suite = suite::read(&root().join(SUITE)).expect("a suite");
+    let mut runs = expand(&[suite]).runs.into_iter();
+    let id = runs.find(|run| run.spec.seed == 2).expect("one not run").id;
+    let failed = kept.join(".failed").join(&id.0);
+    fs::create_dir_all(&failed).expect("a folder");
+    fs::write(failed.join("outcome.json"), "{").expect("room");
+    let at = ["--store", path(&kept)];
+    let said = text(&harness(&["status", SUITE, at[0], at[1]]));
+    assert!(said.contains("outcome.json is damaged"), "{said}");
+    assert!(said.contains("again: harness run"), "{said}");
+    let archive = dir.join("a.tar.gz");
+    for arguments in [
+        &["archive", SUITE, at[0], at[1], "-o", path(&archive)][..],
+        &["status", path(&archive)],
+        &["status", path(&archive), "--watch"],
+        &["report", path(&archive), "--out", path(&dir.join("out"))],
+        &["explain", &id.0, path(&archive)],
+    ] {
+        let output = harness(arguments);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    }
+}
+
+#[test]
 fn where_suites_are_wanted_an_archive_says_that_it_is_one() {
     let dir = folder("refused");
     store(&dir, 0.0);

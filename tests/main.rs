@@ -9,6 +9,7 @@ mod checkpoints;
 mod cluster;
 mod cost;
 mod damage;
+mod explain;
 mod families;
 mod fuzz;
 mod hub;

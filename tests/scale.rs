@@ -91,10 +91,8 @@ fn many_runs_are_reported_in_one_go() {
     let command = |arguments: &[&str]| {
         let begun = Instant::now();
         let output = Command::new(env!("CARGO_BIN_EXE_harness"))
+            .current_dir(&dir)
             .args(arguments)
-            .arg(&path)
-            .arg("--store")
-            .arg(dir.join("store"))
             .output()
             .expect("the program");
         assert!(
@@ -104,15 +102,16 @@ fn many_runs_are_reported_in_one_go() {
         );
         println!(
             "{runs} runs, harness {}: {:.2} s",
-            arguments[0],
+            arguments[..2].join(" "),
             begun.elapsed().as_secs_f64()
         );
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
-    let status = command(&["status"]);
+    let at = ["scale.yaml", "--store", "store"];
+    let status = command(&[&["status"], &at[..]].concat());
     assert!(status.contains(&plan.runs.len().to_string()), "{status}");
     let out = dir.join("reports");
-    let report = command(&["report", "--out", out.to_str().expect("plain")]);
+    let report = command(&[&["report"], &at[..], &["--out", "reports"]].concat());
     assert!(
         report.contains(&format!(
             "{} of {} runs completed",
@@ -128,6 +127,18 @@ fn many_runs_are_reported_in_one_go() {
             .len()
             > 1000
     );
+    command(&[&["archive"], &at[..], &["-o", "all.tar.gz"]].concat());
+    command(&["report", "all.tar.gz", "--out", "again"]);
+    for file in ["cells.csv", "observations.parquet"] {
+        let [a, b] =
+            ["reports", "again"].map(|out| fs::read(dir.join(out).join("scale").join(file)));
+        assert!(a.expect("a file") == b.expect("a file"), "{file}");
+    }
+    command(&["diff", "all.tar.gz", "store"]);
+    for source in [&at[..], &["all.tar.gz"]] {
+        let said = command(&[&["explain", "t/M3/acc"], source].concat());
+        assert_eq!(said.matches("\nseed ").count(), runs / METHODS, "{said}");
+    }
     // A large store stays for a closer look at memory.
     if runs <= 1000 {
         let _ = fs::remove_dir_all(&dir);

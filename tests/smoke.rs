@@ -81,6 +81,48 @@ fn text(output: &Output) -> String {
 }
 
 #[test]
+fn the_command_that_explain_prints_makes_the_same_bits() {
+    let place = Place::new("explained");
+    let only = ["--only", "method=SGD", "--only", "seed=1"];
+    let run = place.harness(
+        "run",
+        "first",
+        &[&only[..], &["--slots", "cpu:1x2"]].concat(),
+    );
+    let run = { run }.output().unwrap();
+    assert!(run.status.success(), "{}", text(&run));
+    let id = place.runs("first")[0].file_name().unwrap().to_owned();
+    let program = env!("CARGO_BIN_EXE_harness");
+    let explained = Command::new(program)
+        .current_dir(&place.0)
+        .args(["explain", id.to_str().unwrap(), "suite.yaml"])
+        .args(["--store", "first"])
+        .output()
+        .unwrap();
+    let said = text(&explained);
+    let again = said
+        .lines()
+        .find_map(|line| line.strip_prefix("to make it again: harness "))
+        .unwrap();
+    let made = Command::new("sh")
+        .env_remove("CARGO")
+        .current_dir(&place.0)
+        .args(["-c", &format!("'{program}' {again}")])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{again}: {}", text(&made));
+    assert_eq!(place.runs("again").len(), 2, "a run, and reports: {again}");
+    let same = Command::new(program)
+        .current_dir(&place.0)
+        .args(["diff", "first", "again"])
+        .output()
+        .unwrap();
+    let said = text(&same);
+    assert_eq!(same.status.code(), Some(0), "{said}");
+    assert!(!said.contains("environments differ"), "{said}");
+}
+
+#[test]
 fn a_killed_supervisor_costs_no_result_and_no_bit() {
     let place = Place::new("killed");
     let whole = place.run("whole");

@@ -40,7 +40,7 @@ pub struct Manifest {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ArchivedSuite {
-    /// The path it was named by.
+    /// The path it was named by; of an absolute one the last step.
     pub path: PathBuf,
     /// The member that holds it.
     pub member: String,

@@ -42,7 +42,9 @@ pub fn pack(suites: &[Suite], store: &Store, weights: Weights, out: &Path) -> Re
     for (i, suite) in suites.iter().enumerate() {
         let member = format!("suites/{i}.yaml");
         files.push((member.clone(), suite.path.clone()));
-        let path = suite.path.clone();
+        // An archive does not tell where on a machine a file lay.
+        let name = suite.path.file_name().filter(|_| suite.path.is_absolute());
+        let path = name.map_or_else(|| suite.path.clone(), PathBuf::from);
         archived.push(ArchivedSuite { path, member });
     }
     let mut ids: Vec<RunId> = expand(suites).runs.into_iter().map(|run| run.id).collect();

@@ -162,7 +162,7 @@ enum Command {
     },
     /// Say what a cell (TABLE/ROW/COLUMN) or a run is made of, and the command that makes it again
     Explain {
-        /// A cell, `table3/SAM/cars`, or the beginning of a run's id
+        /// A cell, `table3/SAM/cars`, a correlation over methods, `table9/Cult.`, or the beginning of a run's id
         #[arg(value_name = "CELL|RUN")]
         what: String,
         #[command(flatten)]
@@ -376,7 +376,7 @@ pub fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
         } => {
             let found = sources::open(&suites.paths, store.store.as_deref())?;
             match watch {
-                true => watch::watch(found.store.dir(), output.json),
+                true => watch::watch(&found.store, output.json),
                 false => status::status(&found.suites, &found.store, output.json),
             }
         }
@@ -503,7 +503,7 @@ fn read_each(paths: &[PathBuf]) -> (Vec<Suite>, Vec<Problems>) {
     let mut suites = Vec::new();
     let mut problems = Vec::new();
     for path in paths {
-        match suite::read(path) {
+        match suite::read(&from_here(path)) {
             Ok(suite) => suites.push(suite),
             Err(found) => problems.push(found),
         }
@@ -524,6 +524,14 @@ fn render(problems: &[Problems]) -> String {
 fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     println!("{}", serde_json::to_string_pretty(value)?);
     Ok(())
+}
+
+/// The way from the current folder to what lies in it, so that what is written does not tell where on a machine that is.
+fn from_here(path: &Path) -> PathBuf {
+    let here = std::env::current_dir().ok();
+    let within = here.and_then(|here| path.strip_prefix(here).ok().map(Path::to_path_buf));
+    let within = within.filter(|within| !within.as_os_str().is_empty());
+    within.unwrap_or_else(|| path.to_path_buf())
 }
 
 /// A path as the user would type it.

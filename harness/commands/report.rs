@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use serde_json::json;
 
-use super::{Exit, print_json, run, shown};
+use super::{Exit, print_json, run, shown, sources};
 use crate::event::{Outcome, RunRecord};
 use crate::plan::{Plan, RunId, expand, run_spec};
 use crate::report::terminal::{self, Style, plain};
@@ -147,7 +147,8 @@ pub fn show(rendered: &Rendered) {
 fn warn(suite: &Suite, plan: &Plan, damaged: &BTreeMap<RunId, String>, store: &Store) {
     let runs = plan.runs.iter().filter(|run| damaged.contains_key(&run.id));
     for run in runs.take(NAMED) {
-        let again = run::again(std::slice::from_ref(suite), store.dir(), run);
+        let home = sources::home(store);
+        let again = run::again(std::slice::from_ref(suite), &home, run);
         eprintln!(
             "warning: run {} counts as failed: {}\n  again: {again}",
             run.id, damaged[&run.id]

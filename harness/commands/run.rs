@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use rayon::prelude::*;
 use serde_json::json;
 
 use super::select::Only;
@@ -223,7 +224,7 @@ fn run_and_report(wanted: &Wanted<'_>, summary: &mut Summary) -> anyhow::Result<
     // A damaged run counts as missing; the schedule then names the file.
     let missing: Vec<&PlannedRun> = plan
         .runs
-        .iter()
+        .par_iter()
         .filter(|run| store.damage(&run.id).is_some() || !store.is_done(run).unwrap_or(false))
         .collect();
     *summary = if !missing.is_empty() {

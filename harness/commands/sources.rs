@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{BadInput, STORE, read};
+use super::{BadInput, STORE, from_here, read};
 use crate::archive::{is_archive, unpack};
 use crate::plan::RunId;
 use crate::store::Store;
@@ -63,6 +63,14 @@ pub fn result_set(path: &Path) -> anyhow::Result<Store> {
         return Err(BadInput(text).into());
     }
     Store::open(path)
+}
+
+/// Where results go that take the place of some of `store`, as the user would type it: nothing is added to an archive.
+pub fn home(store: &Store) -> PathBuf {
+    match store.is_bundled() {
+        true => STORE.into(),
+        false => from_here(store.dir()),
+    }
 }
 
 /// The one of `ids` that begins with `prefix`.

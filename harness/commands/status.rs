@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 use serde_json::json;
 
-use super::{Exit, print_json, run, watch};
+use super::{Exit, print_json, run, sources, watch};
 use crate::cluster;
 use crate::plan::{PlannedRun, expand};
 use crate::store::Store;
@@ -27,8 +27,8 @@ pub fn status(suites: &[Suite], store: &Store, json: bool) -> anyhow::Result<Exi
     let standings: Vec<(&PlannedRun, Standing)> = plan
         .runs
         .par_iter()
-        .map(|run| Ok((run, standing(store, run)?)))
-        .collect::<anyhow::Result<_>>()?;
+        .map(|run| (run, standing(store, run)))
+        .collect();
     let queued = cluster::queued(store.dir()).unwrap_or_else(|error| {
         eprintln!("note: not known what of these runs waits in the queue: {error:#}");
         BTreeMap::new()
@@ -62,14 +62,19 @@ pub fn status(suites: &[Suite], store: &Store, json: bool) -> anyhow::Result<Exi
     for (run, standing) in &standings {
         let name = format!("{} {} seed {}", run.task, run.method, run.spec.seed);
         match standing {
-            Standing::Failed => {
-                if let Some(failed) = store.failed(&run.id)? {
+            Standing::Failed => match store.failed(&run.id) {
+                Ok(Some(failed)) => {
                     println!("\n{name}: {}\n  again: {}", failed.outcome, failed.again);
                 }
-            }
+                Ok(None) => {}
+                Err(error) => {
+                    let again = run::again(suites, &sources::home(store), run);
+                    println!("\n{name}: failed; {error:#}\n  again: {again}");
+                }
+            },
             Standing::Damaged => {
                 let what = store.damage(&run.id).unwrap_or_default();
-                let again = run::again(suites, store.dir(), run);
+                let again = run::again(suites, &sources::home(store), run);
                 println!("\n{name}: {what}\n  again: {again}");
             }
             Standing::Done | Standing::Running | Standing::Missing => {}
@@ -82,20 +87,21 @@ pub fn status(suites: &[Suite], store: &Store, json: bool) -> anyhow::Result<Exi
     Ok(Exit::Success)
 }
 
-fn standing(store: &Store, run: &PlannedRun) -> anyhow::Result<Standing> {
+fn standing(store: &Store, run: &PlannedRun) -> Standing {
     let done = match store.altered(&run.id) {
         None => store.is_done(run).ok(),
         Some(_) => None,
     };
-    Ok(if done == Some(true) {
+    if done == Some(true) {
         Standing::Done
     } else if store.is_leased(&run.id) {
         Standing::Running
     } else if done.is_none() {
         Standing::Damaged
-    } else if store.failed(&run.id)?.is_some() {
+    } else if !matches!(store.failed(&run.id), Ok(None)) {
+        // What a failed attempt left may be damaged too.
         Standing::Failed
     } else {
         Standing::Missing
-    })
+    }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -26,14 +25,13 @@ pub fn show(store: &Store) -> Vec<String> {
 }
 
 /// Shows it again and again, until nobody works on the store any more.
-pub fn watch(store: &Path, json: bool) -> anyhow::Result<Exit> {
-    let store = Store::open(store)?;
+pub fn watch(store: &Store, json: bool) -> anyhow::Result<Exit> {
     let mut out = io::stdout();
     let in_place = out.is_terminal() && !json;
     // When each was last heard with something new.
     let mut heard: HashMap<String, (u64, Instant)> = HashMap::new();
     loop {
-        let said = supervisors(&store);
+        let said = supervisors(store);
         let now = Instant::now();
         let mut shown = Vec::new();
         // Looked at each time: a window may have been resized.

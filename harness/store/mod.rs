@@ -132,6 +132,11 @@ impl Store {
         }
     }
 
+    /// Whether its runs are read from a bundle, so that none can be added.
+    pub fn is_bundled(&self) -> bool {
+        self.bundle.is_some()
+    }
+
     /// The same, waiting so long for a supervisor that gives no sign of life instead of half a minute. All that share a
     /// store must agree on it.
     pub fn with_patience(self, patience: Duration) -> Store {

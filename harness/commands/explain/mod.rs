@@ -1,0 +1,109 @@
+//! `harness explain`: what a number is made of, or what a run is, and the command that makes it again.
+
+mod again;
+mod cell;
+mod derived;
+mod run;
+mod seed;
+
+use std::collections::BTreeSet;
+
+use super::{BadInput, Exit, print_json, report, shown};
+use crate::plan::{Plan, RunId, expand};
+use crate::store::{Held, Store};
+use crate::suite::{Column, MeasuredColumn, Suite, SuiteTable, nearest};
+
+pub fn explain(what: &str, suites: &[Suite], store: &Store, json: bool) -> anyhow::Result<Exit> {
+    let tables = suites
+        .iter()
+        .flat_map(|suite| suite.tables.iter().map(move |table| (suite, &table.id)));
+    let derived = suites.iter().flat_map(|suite| {
+        let tables = suite.derived_tables.iter();
+        tables.map(move |table| (suite, &table.id))
+    });
+    let all: Vec<_> = tables.chain(derived).collect();
+    let no_cell = || BadInput(format!("`{what}` is no cell: write TABLE/ROW/COLUMN"));
+    let Some((table, rest)) = what.split_once('/') else {
+        return match all.iter().any(|(_, id)| *id == what) {
+            true => Err(no_cell().into()),
+            false => run::run(what, suites, store, json),
+        };
+    };
+    let found = find("table", table, all.iter().map(|(_, id)| id.as_str()))?;
+    let suite = all[found].0;
+    if suite.table(table).is_none() {
+        return derived::derived([table, rest], suite, store, json);
+    }
+    let (row, column) = rest.rsplit_once('/').ok_or_else(no_cell)?;
+    cell::cell([table, row, column], suite, store, json)
+}
+
+/// The place of `wanted` among `known`.
+fn find<'a>(
+    what: &str,
+    wanted: &str,
+    known: impl Iterator<Item = &'a str> + Clone,
+) -> Result<usize, BadInput> {
+    let place = known.clone().position(|name| name == wanted);
+    place.ok_or_else(|| {
+        let advice = match nearest(wanted, known.clone()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("there is {}", known.collect::<Vec<_>>().join(", ")),
+        };
+        BadInput(format!("there is no {what} `{wanted}`; {advice}"))
+    })
+}
+
+/// What the store holds of these runs alone, with the plan of all.
+fn records(suites: &[Suite], ids: &BTreeSet<RunId>, store: &Store) -> (Plan, Held) {
+    let plan = expand(suites);
+    let runs = plan.runs.iter().filter(|run| ids.contains(&run.id));
+    let few = Plan {
+        runs: runs.cloned().collect(),
+    };
+    let held = report::records(&few, store);
+    (plan, held)
+}
+
+/// The measured columns that columns rest on, through means, deviations and correlations, each once.
+fn columns_under<'a>(table: &'a SuiteTable, ids: &[String]) -> Vec<&'a MeasuredColumn> {
+    let mut found: Vec<&MeasuredColumn> = Vec::new();
+    for column in ids.iter().flat_map(|id| column(table, id)) {
+        let under = match column {
+            Column::Measured(measured) => vec![measured],
+            Column::Mean(mean) => columns_under(table, &mean.mean),
+            Column::Sd(sd) => columns_under(table, &sd.sd),
+            Column::Correlation(over) => {
+                let mut ids = vec![over.correlation.of.clone()];
+                ids.extend(over.correlation.with.iter().cloned());
+                columns_under(table, &ids)
+            }
+        };
+        let new = |measured: &&MeasuredColumn| found.iter().all(|known| known.id != measured.id);
+        let new: Vec<&MeasuredColumn> = under.into_iter().filter(new).collect();
+        found.extend(new);
+    }
+    found
+}
+
+fn column<'a>(table: &'a SuiteTable, id: &str) -> Option<&'a Column> {
+    table.columns.iter().find(|column| column.id() == id)
+}
+
+/// A line of an explanation: a word, and what there is to say.
+fn line(out: &mut String, word: &str, text: &str) {
+    out.push_str(&format!("{word:<9}{text}\n"));
+}
+
+/// The commands at the end of an explanation.
+fn commands(out: &mut String, commands: &[String]) {
+    match commands {
+        [one] => out.push_str(&format!("\nto make it again: {one}\n")),
+        each => {
+            out.push_str("\nto make it again, with the devices that its runs had:\n");
+            for command in each {
+                out.push_str(&format!("  {command}\n"));
+            }
+        }
+    }
+}
