@@ -167,11 +167,12 @@ impl Place {
 
     /// Another process that schedules `runs` runs here, by way of [`a_supervisor`].
     fn supervisor(&self, runs: u64) -> Child {
-        self.supervisor_ignoring(runs, None)
+        self.supervisor_hearing(runs, true)
     }
 
-    /// The same, from a parent that ignores a signal.
-    fn supervisor_ignoring(&self, runs: u64, ignored: Option<i32>) -> Child {
+    /// The same, from a parent that ignores SIGHUP or not, whatever our own does.
+    fn supervisor_hearing(&self, runs: u64, hangup: bool) -> Child {
+        let disposition = if hangup { libc::SIG_DFL } else { libc::SIG_IGN };
         let (_, path) = module_path!()
             .split_once("::")
             .expect("a module of the test program");
@@ -179,7 +180,7 @@ impl Place {
         // SAFETY: between fork and exec only an async-signal-safe call is made.
         unsafe {
             command.pre_exec(move || {
-                ignored.map(|signal| libc::signal(signal, libc::SIG_IGN));
+                libc::signal(libc::SIGHUP, disposition);
                 Ok(())
             });
         }
@@ -503,11 +504,14 @@ fn a_worker_is_ended_as_soon_as_its_run_is_another_supervisors() {
 
 #[test]
 fn the_end_of_the_terminal_asks_to_stop_unless_it_means_nothing() {
-    for (name, ignored, done) in [("hangup", false, 0), ("nohup", true, 2)] {
+    for (name, hears, mode, done) in [
+        ("hangup", true, "sleep 600", 0),
+        ("nohup", false, "sleep 1; completed", 2),
+    ] {
         let place = Place::new(name);
         place.write("saving", "");
-        place.write("mode", "sleep 1; completed");
-        let mut supervisor = place.supervisor_ignoring(2, ignored.then_some(libc::SIGHUP));
+        place.write("mode", mode);
+        let mut supervisor = place.supervisor_hearing(2, hears);
         wait_until("two runs have begun", || place.numbers("starts").len() == 2);
         signal(&supervisor, libc::SIGHUP);
         assert!(supervisor.wait().expect("its end").success(), "{name}");
