@@ -13,7 +13,7 @@ use harness::judge::{
 };
 use harness::plan::{RunId, run_spec};
 use harness::stats::Estimate;
-use harness::suite::{Claim, Reported, Spread, Statement, Suite, parse};
+use harness::suite::{Claim, PrintedPasses, Reported, Spread, Statement, Suite, parse};
 
 fn cell(values: &[f64]) -> Cell {
     let samples = values.iter().enumerate().map(|(i, &value)| Sample {
@@ -368,6 +368,15 @@ fn passes_are_those_that_the_optimizer_makes() {
     };
     assert_eq!(judged(&suite, &cells, &claim(2)).1.ruling, Ruling::Holds);
     assert_eq!(judged(&suite, &cells, &claim(1)).1.ruling, Ruling::Refuted);
+    assert_eq!(on_paper(&suite, &claim(1)).ruling, Ruling::Undecided);
+
+    let mut printed = suite;
+    printed.citation.passes = Some(PrintedPasses {
+        place: "Table 2".into(),
+        of: [("FSAM".to_string(), [2, 1])].into_iter().collect(),
+    });
+    assert_eq!(on_paper(&printed, &claim(2)).ruling, Ruling::Refuted);
+    assert_eq!(on_paper(&printed, &claim(1)).ruling, Ruling::Holds);
 }
 
 #[test]

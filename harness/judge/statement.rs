@@ -320,7 +320,7 @@ pub(super) fn bound(numbers: &Numbers, bound: &Bound) -> Finding {
     conjunction(parts)
 }
 
-/// A method makes so many passes per update. On the paper's side this is its own statement; on ours it is what the
+/// A method makes so many passes per update: on the paper's side those that its citation prints, on ours those that the
 /// optimizer makes with the knobs the suite gives it.
 pub(super) fn passes(numbers: &Numbers, claim: &PassesClaim) -> Finding {
     let stated = format!(
@@ -328,9 +328,22 @@ pub(super) fn passes(numbers: &Numbers, claim: &PassesClaim) -> Finding {
         claim.method, claim.forward, claim.backward
     );
     if numbers.side == Side::Paper {
-        return Finding::undecided(format!(
-            "{stated} are stated, with no printed number to check them against"
-        ));
+        let printing = numbers.suite.citation.passes.as_ref();
+        let printed =
+            printing.and_then(|printing| Some((printing, printing.of.get(&claim.method)?)));
+        let Some((printing, &[forward, backward])) = printed else {
+            return Finding::undecided(format!(
+                "{stated} are stated, with no printed number to check them against"
+            ));
+        };
+        let same = (forward.into(), backward.into()) == (claim.forward, claim.backward);
+        return Finding::new(
+            if same { Ruling::Holds } else { Ruling::Refuted },
+            format!(
+                "{stated} stated, {forward} and {backward} printed ({})",
+                printing.place
+            ),
+        );
     }
     let (forward, backward, per_example) = match numbers.suite.methods.get(&claim.method) {
         Some(MethodEntry::Trained(method)) => {
