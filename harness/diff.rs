@@ -25,7 +25,8 @@ impl Tolerance {
     /// bits.
     fn allows(self, a: f64, b: f64) -> bool {
         let bound = (self.relative * a.abs().max(b.abs())).max(self.absolute);
-        let is_close = self != Tolerance::default() && (a - b).abs() <= bound;
+        // Nothing is near an infinity.
+        let is_close = self != Tolerance::default() && (a - b).abs() <= bound && bound.is_finite();
         a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()) || is_close
     }
 }
@@ -264,7 +265,12 @@ mod tests {
         assert!(!exact.allows(1.0, 1.0 + f64::EPSILON) && some.allows(1.0, 1.0 + f64::EPSILON));
         let other = f64::from_bits(f64::NAN.to_bits() ^ 1);
         assert!(exact.allows(f64::NAN, other) && some.allows(f64::NAN, -f64::NAN));
-        for tolerance in [exact, some] {
+        let relative = Tolerance {
+            relative: 1e-9,
+            absolute: 0.0,
+        };
+        for tolerance in [exact, some, relative] {
+            assert!(!tolerance.allows(f64::INFINITY, f64::NEG_INFINITY));
             assert!(!tolerance.allows(f64::NAN, 0.0) && !tolerance.allows(f64::INFINITY, 1.0));
             assert!(tolerance.allows(f64::INFINITY, f64::INFINITY));
         }

@@ -422,3 +422,44 @@ fn a_claim_is_undecided_until_ours_has_its_numbers_and_then_follows_them() {
     );
     assert_eq!(reverse.ruling, Ruling::Refuted);
 }
+
+#[test]
+fn what_only_the_order_of_a_sum_moves_is_equal() {
+    let suite = s2orc();
+    let records = [
+        ("FSAM", [0.1, 0.2, 0.3]),
+        ("TRAM-theta_prev", [0.3, 0.2, 0.1]),
+    ]
+    .into_iter()
+    .flat_map(|(method, values)| {
+        (1..)
+            .zip(values)
+            .map(move |(seed, value)| (method, seed, value))
+    })
+    .map(|(method, seed, value)| {
+        let seen = Observation {
+            step: 10,
+            on: "Math/test".into(),
+            metric: "loss".into(),
+            value,
+        };
+        let record = RunRecord {
+            outcome: Outcome::Completed,
+            environment: Environment::default(),
+            seconds: 1.0,
+            observations: vec![seen],
+            no_value: Default::default(),
+        };
+        (run_spec(&suite, "p", method, seed).id(), record)
+    })
+    .collect();
+    assert_ne!((0.1 + 0.2) + 0.3, (0.3 + 0.2) + 0.1);
+    let cells = Cells::collect(&suite, &records);
+    for (better, than) in [("FSAM", "TRAM-theta_prev"), ("TRAM-theta_prev", "FSAM")] {
+        let claim = format!(
+            r#"{{"order": {{"table": "t", "columns": ["Math"], "better": ["{better}"], "than": ["{than}"]}}}}"#
+        );
+        let (_, ours) = judged(&suite, &cells, &claim);
+        assert_eq!(ours.ruling, Ruling::Undecided, "{:?}", ours.evidence);
+    }
+}

@@ -10,6 +10,10 @@ use super::{Finding, Numbers, Ruling, Side};
 /// Printed numbers closer than this are equal: what is left of printed decimals after a subtraction.
 pub(super) const EQUAL: f64 = 1e-9;
 
+/// The same of measured ones, as a part of the largest: far more than what summing seeds in another order moves, and far
+/// less than single precision tells apart.
+const EQUAL_PART: f64 = 1e-12;
+
 /// Two methods in one or, for a test over columns, several columns.
 pub(super) struct Pair<'a> {
     pub(super) numbers: &'a Numbers<'a>,
@@ -56,7 +60,7 @@ impl Pair<'_> {
         picked_from: usize,
     ) -> Finding {
         let ahead = gain(mean(a) - mean(b), better);
-        let equal = self.equal();
+        let equal = self.unit([mean(a), mean(b)]);
         let numbers = self.text(a, b);
         let Some(test) = test else {
             return match ahead {
@@ -137,6 +141,12 @@ impl Pair<'_> {
         if x.len() < 2 || y.len() < 2 {
             return Err("one value a side supports no test".into());
         }
+        // Differences of decimals are decimals again, so that ties are ties.
+        let unit = self.unit(x.iter().chain(&y).copied());
+        let rounded = |value: f64| match unit > 0.0 {
+            true => (value / unit).round() * unit,
+            false => value,
+        };
         let tested = match test.name {
             Test::Welch => {
                 let (Some(a), Some(b)) = (Estimate::of(&x), Estimate::of(&y)) else {
@@ -147,10 +157,15 @@ impl Pair<'_> {
             Test::Wilcoxon => wilcoxon(
                 &x.iter()
                     .zip(&y)
-                    .map(|(x, y)| self.difference(*x, *y))
+                    .map(|(x, y)| rounded(x - y))
                     .collect::<Vec<f64>>(),
             ),
-            Test::KolmogorovSmirnov => kolmogorov_smirnov(&x, &y),
+            Test::KolmogorovSmirnov => {
+                let round = |values: &[f64]| -> Vec<f64> {
+                    values.iter().map(|value| rounded(*value)).collect()
+                };
+                kolmogorov_smirnov(&round(&x), &round(&y))
+            }
         };
         // Wilcoxon's test has nothing to rank when no pair differs.
         Ok(tested.unwrap_or(Tested {
@@ -159,19 +174,12 @@ impl Pair<'_> {
         }))
     }
 
-    /// Up to which difference two numbers are equal: ours where they are the same.
-    fn equal(&self) -> f64 {
+    /// Up to which difference numbers like these are equal.
+    fn unit(&self, values: impl IntoIterator<Item = f64>) -> f64 {
+        let largest = values.into_iter().map(f64::abs).fold(0.0, f64::max);
         match self.numbers.side {
             Side::Paper => EQUAL,
-            Side::Ours => 0.0,
-        }
-    }
-
-    /// Differences of printed decimals are decimals again, so that ties are ties.
-    fn difference(&self, x: f64, y: f64) -> f64 {
-        match self.numbers.side {
-            Side::Paper => ((x - y) / EQUAL).round() * EQUAL,
-            Side::Ours => x - y,
+            Side::Ours => EQUAL_PART * largest,
         }
     }
 

@@ -168,16 +168,21 @@ impl Sense<'_> {
                 !matches!(key, "method" | "from"),
             );
         }
-        let open = match statement {
-            Statement::Correlates(s) => {
-                s.at_least.is_none() && s.at_most.is_none() && s.p_below.is_none()
-            }
-            Statement::Gap(s) => s.at_least.is_none() && s.at_most.is_none(),
-            Statement::Bound(s) => s.at_least.is_none() && s.at_most.is_none(),
-            _ => false,
+        let bounds = match statement {
+            Statement::Correlates(s) => Some((s.at_least, s.at_most, s.p_below.is_some())),
+            Statement::Gap(s) => Some((s.at_least, s.at_most, false)),
+            Statement::Bound(s) => Some((s.at_least, s.at_most, false)),
+            _ => None,
         };
-        if open {
-            self.problem(&at, format!("`{key}` needs `at_least`, `at_most` or both"));
+        match bounds {
+            Some((None, None, false)) => {
+                self.problem(&at, format!("`{key}` needs `at_least`, `at_most` or both"));
+            }
+            Some((Some(least), Some(most), _)) if least > most => {
+                let text = "that is more than `at_most`: nothing lies between";
+                self.problem(&format!("{at}/at_least"), text);
+            }
+            _ => {}
         }
         let (key, one, other) = match statement {
             Statement::Order(s) => ("than", &s.better[..], &s.than[..]),
