@@ -342,3 +342,35 @@ fn a_report_does_not_tell_where_its_suite_lies() {
         "{page}"
     );
 }
+
+#[test]
+fn a_cell_of_several_suites_is_told_by_its_suite() {
+    let place = Place::new("suites");
+    let other = SUITE
+        .replace("suite: made", "suite: other")
+        .replace("{id: other, task", "{id: else, task")
+        .replace("[acc, other]", "[acc, else]");
+    fs::write(place.0.join("other.yaml"), other).expect("room");
+    let explain = |cell: &str| {
+        place.harness(&[
+            "explain",
+            cell,
+            "made.yaml",
+            "other.yaml",
+            "--store",
+            "runs",
+        ])
+    };
+    let both = explain("t/SAM/acc");
+    assert_eq!(both.status.code(), Some(2));
+    let wrong = String::from_utf8_lossy(&both.stderr);
+    assert!(
+        wrong.contains("a cell of made and other: write SUITE/TABLE/ROW/COLUMN"),
+        "{wrong}"
+    );
+    for cell in ["t/SAM/else", "other/t/SAM/acc", "made/t/SAM/acc"] {
+        assert!(explain(cell).status.success(), "{cell}");
+    }
+    let said = String::from_utf8_lossy(&explain("t/SAM/else").stdout).into_owned();
+    assert!(said.contains("other.yaml"), "{said}");
+}

@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::provenance::Origin;
+use super::provenance::{Origin, Origins};
 use super::table::Seed;
-use crate::event::RunRecord;
 use crate::judge::{Absent, Cell, Cells, DerivedValue, Rule, derived_value};
 use crate::plan::RunId;
 use crate::suite::{Column, DerivedRow, DerivedTable, Suite};
@@ -48,7 +47,7 @@ impl Derived {
         table: &DerivedTable,
         cells: &Cells,
         rule: &Rule,
-        records: &BTreeMap<RunId, RunRecord>,
+        origins: &Origins<'_>,
     ) -> Derived {
         let line = |row: &DerivedRow| {
             let (methods, absent) = sources(suite, table, row, cells);
@@ -61,7 +60,7 @@ impl Derived {
             DerivedLine {
                 title: row.title.clone(),
                 value,
-                origin: Origin::of(&runs, records),
+                origin: origins.of(&runs),
                 methods,
                 absent,
                 runs,

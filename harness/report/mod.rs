@@ -25,7 +25,7 @@ use anyhow::Context;
 pub use card::Card;
 pub use derived::{Derived, DerivedLine};
 pub use number::Number;
-pub use provenance::{Origin, Provenance, Ran, Runs};
+pub use provenance::{Origin, Origins, Provenance, Ran, Runs, with_starts};
 pub use table::{Comparison, Head, Line, Lines, Mark, Seed, Shown};
 
 use crate::event::RunRecord;
@@ -92,12 +92,13 @@ impl Report {
     /// Sets `suite` beside the records of its runs. Pure.
     pub fn of(suite: &Suite, plan: &Plan, records: &BTreeMap<RunId, RunRecord>) -> Report {
         let provenance = Provenance::of(plan, records);
+        let origins = Origins::new(plan, records);
         let rule = suite.verdicts;
         let cells = Cells::collect(suite, records);
         let tables: Vec<Comparison> = suite
             .tables
             .iter()
-            .map(|table| Comparison::of(suite, table, &cells, &rule, records))
+            .map(|table| Comparison::of(suite, table, &cells, &rule, &origins))
             .collect();
         let figures = suite
             .figures
@@ -119,7 +120,7 @@ impl Report {
             derived: suite
                 .derived_tables
                 .iter()
-                .map(|table| Derived::of(suite, table, &cells, &rule, records))
+                .map(|table| Derived::of(suite, table, &cells, &rule, &origins))
                 .collect(),
             figures,
             claims: suite

@@ -111,12 +111,35 @@ pub struct Origin {
     pub stale: bool,
 }
 
-impl Origin {
-    /// Of the runs `ids`.
-    pub fn of(ids: &BTreeSet<RunId>, records: &BTreeMap<RunId, RunRecord>) -> Origin {
+/// Where the runs of a plan ran.
+pub struct Origins<'a> {
+    records: &'a BTreeMap<RunId, RunRecord>,
+    /// The run that a run starts from.
+    starts: BTreeMap<&'a RunId, &'a RunId>,
+}
+
+impl<'a> Origins<'a> {
+    /// Of the runs of `plan`.
+    pub fn new(plan: &'a Plan, records: &'a BTreeMap<RunId, RunRecord>) -> Origins<'a> {
+        let starts = plan.runs.iter();
+        Origins {
+            records,
+            starts: starts
+                .filter_map(|run| Some((&run.id, run.needs.as_ref()?)))
+                .collect(),
+        }
+    }
+
+    /// Of the runs `ids` and those that they start from. One that failed before it said where it ran says nothing.
+    pub fn of(&self, ids: &BTreeSet<RunId>) -> Origin {
         let mut values: BTreeMap<&'static str, BTreeSet<String>> = BTreeMap::new();
-        for record in ids.iter().filter_map(|id| records.get(id)) {
-            for (property, value) in describe(&record.environment) {
+        let all = with_starts(ids, |id| self.starts.get(id).copied());
+        let environments = all
+            .iter()
+            .filter_map(|id| Some(&self.records.get(id)?.environment));
+        let nowhere = Environment::default();
+        for environment in environments.filter(|environment| **environment != nowhere) {
+            for (property, value) in describe(environment) {
                 values.entry(property).or_default().insert(value);
             }
         }
@@ -132,7 +155,24 @@ impl Origin {
             stale,
         }
     }
+}
 
+/// Runs with those that they start from, as `start` says.
+pub fn with_starts<'a>(
+    ids: &'a BTreeSet<RunId>,
+    start: impl Fn(&RunId) -> Option<&'a RunId>,
+) -> BTreeSet<&'a RunId> {
+    let mut all: BTreeSet<&RunId> = BTreeSet::new();
+    for id in ids {
+        let mut next = Some(id);
+        while let Some(id) = next.filter(|id| all.insert(id)) {
+            next = start(id);
+        }
+    }
+    all
+}
+
+impl Origin {
     /// What stands behind the number: `†` where it is mixed, `°` where it is stale.
     pub fn signs(&self) -> &'static str {
         match (self.mixed.is_empty(), self.stale) {

@@ -1,11 +1,10 @@
 //! Comparison tables without a format: what each cell shows, in the printed order and precision.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::Sides;
 use super::number::Number;
-use super::provenance::Origin;
-use crate::event::RunRecord;
+use super::provenance::{Origin, Origins};
 use crate::judge::{Absent, Cell, Cells, Rule, Weighed, digits, direction, judge_cell};
 use crate::plan::RunId;
 use crate::stats::Estimate;
@@ -189,7 +188,7 @@ impl Comparison {
         table: &SuiteTable,
         cells: &Cells,
         rule: &Rule,
-        records: &BTreeMap<RunId, RunRecord>,
+        origins: &Origins<'_>,
     ) -> Comparison {
         let mut columns: Vec<Head> = table
             .columns
@@ -216,7 +215,7 @@ impl Comparison {
                 let first = table.repeats.as_ref().and_then(|id| suite.table(id));
                 shown.repeated = table.reading_of.is_some()
                     || first.is_some_and(|first| first.reported(&row.method, &head.id).is_some());
-                shown.origin = Origin::of(&shown.runs, records);
+                shown.origin = origins.of(&shown.runs);
                 shown
             });
             rows.push(Line {

@@ -7,6 +7,7 @@ use super::super::select::{Only, select};
 use super::super::{quoted, shown, sources};
 use crate::event::{Environment, RunRecord};
 use crate::plan::{Plan, PlannedRun, RunId};
+use crate::report::with_starts;
 use crate::store::Store;
 use crate::suite::Suite;
 
@@ -22,7 +23,8 @@ pub struct Again<'a> {
 
 impl Again<'_> {
     /// `harness run` of the runs `wanted` alone, on devices as they had. No store does a run twice, so where one of them is
-    /// done it is a new store, with reports of its own. Runs that differ in their devices take a command each.
+    /// done it is a new store, with reports of its own. Runs that differ in their devices, also those that others start
+    /// from, take a command each.
     ///
     /// `about` are conditions that may select just these runs, with their tasks, in fewer words than their ids.
     pub fn commands(&self, wanted: &BTreeSet<RunId>, about: &[String]) -> Vec<String> {
@@ -31,30 +33,44 @@ impl Again<'_> {
         let tasks: Vec<&str> = tasks.into_iter().collect();
         let tasks = format!("task={}", tasks.join(","));
         let about: Vec<&str> = about.iter().chain([&tasks]).map(String::as_str).collect();
-        let mut groups: BTreeMap<Vec<String>, BTreeSet<RunId>> = BTreeMap::new();
+        let is_new = runs.clone().all(|run| self.done(run).is_none());
+        let place = if is_new {
+            here(self.store)
+        } else {
+            elsewhere()
+        };
+
+        let starts: BTreeMap<&RunId, &RunId> = self
+            .plan
+            .runs
+            .iter()
+            .filter_map(|run| Some((&run.id, run.needs.as_ref()?)))
+            .collect();
+        let start = |id: &RunId| starts.get(id).copied();
+        let all = with_starts(wanted, start);
+        // By how many runs come before, so that these are done first, and by devices.
+        let mut groups: BTreeMap<(usize, Vec<String>), BTreeSet<RunId>> = BTreeMap::new();
         let mut anywhere = BTreeSet::new();
-        for run in runs {
-            match self.records.get(&run.id) {
-                Some(record) if record.outcome.is_result() => {
-                    let group = groups.entry(devices(run, &record.environment));
+        for run in self.plan.runs.iter().filter(|run| all.contains(&run.id)) {
+            match self.done(run).filter(|_| !is_new) {
+                Some(record) => {
+                    let before = std::iter::successors(start(&run.id), |id| start(id)).count();
+                    let group = groups.entry((before, devices(run, &record.environment)));
                     group.or_default().insert(run.id.clone());
                 }
-                _ => drop(anywhere.insert(run.id.clone())),
+                None if wanted.contains(&run.id) => drop(anywhere.insert(run.id.clone())),
+                None => {}
             }
         }
-        let place = match groups.is_empty() {
-            true => here(self.store),
-            false => elsewhere(),
-        };
-        match groups.len() {
-            0 => drop(groups.insert(Vec::new(), anywhere)),
-            1 => groups
-                .values_mut()
-                .for_each(|ids| ids.append(&mut anywhere)),
-            _ if anywhere.is_empty() => {}
-            _ => groups.entry(Vec::new()).or_default().append(&mut anywhere),
+        let alike: BTreeSet<Vec<String>> =
+            groups.keys().map(|(_, devices)| devices.clone()).collect();
+        if alike.len() <= 1 {
+            let devices = alike.into_iter().next().unwrap_or_default();
+            groups = BTreeMap::from([((0, devices), wanted.clone())]);
+        } else if !anywhere.is_empty() {
+            groups.insert((usize::MAX, Vec::new()), anywhere);
         }
-        let command = |(devices, ids): (&Vec<String>, &BTreeSet<RunId>)| {
+        let command = |((_, devices), ids): (&(usize, Vec<String>), &BTreeSet<RunId>)| {
             let mut words = vec!["harness".to_string(), "run".into()];
             words.extend(self.suites.iter().map(|suite| shown(&suite.path)));
             for condition in self.conditions(ids, &about) {
@@ -65,6 +81,12 @@ impl Again<'_> {
             words.join(" ")
         };
         groups.iter().map(command).collect()
+    }
+
+    /// What is known of a run that has a result.
+    fn done(&self, run: &PlannedRun) -> Option<&RunRecord> {
+        let record = self.records.get(&run.id);
+        record.filter(|record| record.outcome.is_result())
     }
 
     /// The fewest of `about` that select `ids` and what these start from, else the ids.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::judge::Cells;
 use crate::plan::RunId;
-use crate::report::{Comparison, Origin, Shown};
+use crate::report::{Comparison, Origins, Shown};
 use crate::store::Store;
 use crate::suite::{Column, Statistic, Suite, SuiteTable};
 
@@ -39,7 +39,8 @@ pub fn cell(
     runs.iter_mut().for_each(|run| run.look(records));
 
     let cells = Cells::collect(suite, records);
-    let comparison = Comparison::of(suite, planned, &cells, &suite.verdicts, records);
+    let origins = Origins::new(&plan, records);
+    let comparison = Comparison::of(suite, planned, &cells, &suite.verdicts, &origins);
     let mut heads = comparison.columns.iter();
     let head = heads.position(|head| head.id == id).ok_or_else(|| {
         BadInput(format!(
@@ -47,7 +48,7 @@ pub fn cell(
         ))
     })?;
     let cell = &comparison.rows[r].cells[head];
-    let origin = Origin::of(&ids, records);
+    let origin = origins.of(&ids);
     let about = [format!("table={table}"), format!("method={row}")];
     let again = Again {
         suites,

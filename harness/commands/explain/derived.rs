@@ -9,12 +9,18 @@ use super::seed::{self, SeedRun};
 use super::{Exit, columns_under, commands, find, line, print_json, records, shown};
 use crate::judge::{Cells, Numbers, Side, derived_value, p_text};
 use crate::plan::RunId;
-use crate::report::Origin;
+use crate::report::Origins;
 use crate::store::Store;
 use crate::suite::{DerivedTable, Suite};
 
 /// What the only column is called, also in `cells.csv`.
 const COLUMN: &str = "/correlation";
+
+/// The place of a row by its title, also with the word for its number behind it.
+pub fn row(table: &DerivedTable, title: &str) -> Option<usize> {
+    let place = |title: &str| table.rows.iter().position(|row| row.title == title);
+    place(title).or_else(|| place(title.strip_suffix(COLUMN)?))
+}
 
 pub fn derived(
     [id, row]: [&str; 2],
@@ -25,10 +31,9 @@ pub fn derived(
     let ids = suite.derived_tables.iter().map(|table| table.id.as_str());
     let t = find("table", id, ids)?;
     let table = &suite.derived_tables[t];
-    let titles = table.rows.iter().map(|row| row.title.as_str());
-    let r = match titles.clone().position(|title| title == row) {
+    let r = match self::row(table, row) {
         Some(found) => found,
-        None => find("row", row.strip_suffix(COLUMN).unwrap_or(row), titles)?,
+        None => find("row", row, table.rows.iter().map(|row| row.title.as_str()))?,
     };
     let row = &table.rows[r];
     let from = suite.table(&table.from).expect("a suite that was read");
@@ -50,7 +55,7 @@ pub fn derived(
 
     let cells = Cells::collect(suite, records);
     let value = derived_value(suite, &cells, table, row, &suite.verdicts);
-    let origin = Origin::of(&ids, records);
+    let origin = Origins::new(&plan, records).of(&ids);
     let again = Again {
         suites,
         plan: &plan,

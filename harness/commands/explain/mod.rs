@@ -6,10 +6,11 @@ mod derived;
 mod run;
 mod seed;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{BadInput, Exit, print_json, report, shown};
 use crate::plan::{Plan, RunId, expand};
+use crate::report::with_starts;
 use crate::store::{Held, Store};
 use crate::suite::{Column, MeasuredColumn, Suite, SuiteTable, nearest};
 
@@ -23,19 +24,60 @@ pub fn explain(what: &str, suites: &[Suite], store: &Store, json: bool) -> anyho
     });
     let all: Vec<_> = tables.chain(derived).collect();
     let no_cell = || BadInput(format!("`{what}` is no cell: write TABLE/ROW/COLUMN"));
-    let Some((table, rest)) = what.split_once('/') else {
+    let Some((table, _)) = what.split_once('/') else {
         return match all.iter().any(|(_, id)| *id == what) {
             true => Err(no_cell().into()),
             false => run::run(what, suites, store, json),
         };
     };
-    let found = find("table", table, all.iter().map(|(_, id)| id.as_str()))?;
-    let suite = all[found].0;
+    let named: Vec<(&Suite, &str)> = suites
+        .iter()
+        .flat_map(|suite| {
+            let within = what.strip_prefix(&suite.name);
+            let within = within.and_then(|rest| rest.strip_prefix('/'));
+            [Some(what), within]
+                .into_iter()
+                .flatten()
+                .map(move |cell| (suite, cell))
+        })
+        .filter(|(suite, cell)| names(suite, cell))
+        .collect();
+    let (suite, cell) = match named[..] {
+        [one] => one,
+        // What is wrong is said of the first suite that has such a table.
+        [] => (
+            all[find("table", table, all.iter().map(|(_, id)| id.as_str()))?].0,
+            what,
+        ),
+        [..] => {
+            let suites: Vec<&str> = named.iter().map(|(suite, _)| suite.name.as_str()).collect();
+            let suites = suites.join(" and ");
+            let text = format!("`{what}` is a cell of {suites}: write SUITE/TABLE/ROW/COLUMN");
+            return Err(BadInput(text).into());
+        }
+    };
+    let (table, rest) = cell.split_once('/').ok_or_else(no_cell)?;
     if suite.table(table).is_none() {
         return derived::derived([table, rest], suite, store, json);
     }
     let (row, column) = rest.rsplit_once('/').ok_or_else(no_cell)?;
     cell::cell([table, row, column], suite, store, json)
+}
+
+/// Whether `cell` is a cell of `suite`, or a row of a derived table.
+fn names(suite: &Suite, cell: &str) -> bool {
+    let Some((id, rest)) = cell.split_once('/') else {
+        return false;
+    };
+    let Some(table) = suite.table(id) else {
+        let mut tables = suite.derived_tables.iter();
+        let table = tables.find(|table| table.id == id);
+        return table.is_some_and(|table| derived::row(table, rest).is_some());
+    };
+    let in_table = |(row, id): (&str, &str)| {
+        column(table, id).is_some() && table.rows.iter().any(|known| known.method == row)
+    };
+    rest.rsplit_once('/').is_some_and(in_table)
 }
 
 /// The place of `wanted` among `known`.
@@ -54,10 +96,16 @@ fn find<'a>(
     })
 }
 
-/// What the store holds of these runs alone, with the plan of all.
+/// What the store holds of these runs and those that they start from, with the plan of all.
 fn records(suites: &[Suite], ids: &BTreeSet<RunId>, store: &Store) -> (Plan, Held) {
     let plan = expand(suites);
-    let runs = plan.runs.iter().filter(|run| ids.contains(&run.id));
+    let starts: BTreeMap<&RunId, &RunId> = plan
+        .runs
+        .iter()
+        .filter_map(|run| Some((&run.id, run.needs.as_ref()?)))
+        .collect();
+    let all = with_starts(ids, |id| starts.get(id).copied());
+    let runs = plan.runs.iter().filter(|run| all.contains(&run.id));
     let few = Plan {
         runs: runs.cloned().collect(),
     };

@@ -7,8 +7,9 @@ use serde_json::json;
 use super::super::sources::one_run;
 use super::again::Again;
 use super::{Exit, commands, print_json, records, shown};
+use crate::event::Environment;
 use crate::plan::{PlannedRun, RunId, expand};
-use crate::report::Origin;
+use crate::report::Origins;
 use crate::store::Store;
 use crate::suite::Suite;
 
@@ -21,7 +22,7 @@ pub fn run(prefix: &str, suites: &[Suite], store: &Store, json: bool) -> anyhow:
     let planned = plan.runs.iter().find(|run| run.id == *id);
     let planned = planned.expect("it is of the plan");
     let record = held.records.get(id);
-    let origin = Origin::of(&ids, &held.records);
+    let origin = Origins::new(&plan, &held.records).of(&ids);
     let again = Again {
         suites,
         plan: &plan,
@@ -50,20 +51,9 @@ pub fn run(prefix: &str, suites: &[Suite], store: &Store, json: bool) -> anyhow:
                 record.seconds,
                 shown(&folder(store, id))
             );
-            let environment = &record.environment;
-            println!(
-                "harness {} ({}, build {}), libtorch {}, {} ({}), {} threads, {} processes, {}, {} parameters",
-                environment.harness,
-                environment.revision,
-                environment.build,
-                environment.libtorch,
-                environment.device,
-                environment.device_name,
-                environment.threads,
-                environment.processes,
-                environment.cpu_capability,
-                environment.parameters
-            );
+            if record.environment != Environment::default() {
+                println!("{}", place(&record.environment));
+            }
         }
     }
     if let Some(words) = origin.words() {
@@ -88,6 +78,23 @@ pub fn run(prefix: &str, suites: &[Suite], store: &Store, json: bool) -> anyhow:
     commands(&mut out, &again);
     print!("{out}");
     Ok(Exit::Success)
+}
+
+/// What ran it, and where.
+fn place(environment: &Environment) -> String {
+    format!(
+        "harness {} ({}, build {}), libtorch {}, {} ({}), {} threads, {} processes, {}, {} parameters",
+        environment.harness,
+        environment.revision,
+        environment.build,
+        environment.libtorch,
+        environment.device,
+        environment.device_name,
+        environment.threads,
+        environment.processes,
+        environment.cpu_capability,
+        environment.parameters
+    )
 }
 
 /// The first suite that a run feeds; all, where it only feeds other runs.
