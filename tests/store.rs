@@ -349,3 +349,23 @@ fn what_a_supervisor_of_another_machine_said_a_day_ago_is_forgotten() {
     drop(live);
     assert_eq!(store.supervisors().len(), 1);
 }
+
+#[test]
+fn what_a_file_system_leaves_in_a_store_is_nobodys_run() {
+    let (store, run) = (store("stray"), planned(0));
+    let folders = [".leases", ".running", ".checkpoints"].map(|name| store.dir().join(name));
+    for folder in &folders {
+        fs::create_dir_all(folder).expect("a folder");
+        fs::write(folder.join(".nfs00000001"), "").expect("room");
+        fs::write(folder.join(".DS_Store"), "").expect("room");
+    }
+    store.clear_leftovers().expect("nothing is in the way");
+    finish(&store, &run);
+    store.clear_leftovers().expect("nothing is in the way");
+    assert!(
+        folders
+            .iter()
+            .all(|folder| folder.join(".nfs00000001").exists())
+    );
+    assert_eq!(store.done().expect("readable"), [run.id]);
+}

@@ -201,6 +201,7 @@ pub fn run(wanted: &Wanted<'_>) -> anyhow::Result<Exit> {
     let mut summary = Summary::default();
     let ended = run_and_report(wanted, &mut summary);
     if let Some(command) = &wanted.options.notify {
+        Control::give_back_signals();
         notify(command, &summary, &ended);
     }
     ended

@@ -2,9 +2,13 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::low_level::emulate_default_handler;
+
+/// Whether signals are nothing to us any more.
+static OVER: AtomicBool = AtomicBool::new(false);
 
 /// What the user wants, from any thread.
 #[derive(Clone, Debug, Default)]
@@ -34,11 +38,17 @@ impl Control {
         wanted.extend((!is_ignored(SIGHUP)).then_some(SIGHUP));
         let mut signals = signal_hook::iterator::Signals::new(wanted)?;
         let hear = move |signal| match signal {
+            _ if OVER.load(Ordering::SeqCst) => drop(emulate_default_handler(signal)),
             SIGINT => ours.interrupt(),
             _ => ours.stop(),
         };
-        std::thread::spawn(move || signals.forever().for_each(hear));
+        std::thread::Builder::new().spawn(move || signals.forever().for_each(hear))?;
         Ok(control)
+    }
+
+    /// From now on signals do to this process what they do to one that does not know them: there is nothing left to save.
+    pub fn give_back_signals() {
+        OVER.store(true, Ordering::SeqCst);
     }
 
     /// Asks once more to stop.
@@ -90,9 +100,11 @@ fn is_ignored(signal: libc::c_int) -> bool {
 /// From now on a reader of our output that goes away costs what it would have read, and does not end us. Programs that we
 /// start are as if nothing had happened.
 pub fn outlive_readers() {
-    // SAFETY: the call touches no memory of ours; the standard library gives children the default back.
+    // SAFETY: the calls touch no memory of ours; the standard library gives children the default of SIGPIPE back. Without
+    // SIGXFSZ a file that grows over a limit is an error like that of a full disk.
     unsafe {
         libc::signal(libc::SIGPIPE, libc::SIG_IGN);
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
     }
 }
 

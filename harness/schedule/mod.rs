@@ -90,10 +90,15 @@ pub fn schedule(
     control: &Control,
     audience: &mut dyn Audience,
 ) -> Result<Summary> {
-    setting
-        .store
-        .clear_leftovers()
-        .context("clearing what an earlier supervisor left")?;
+    match setting.store.clear_leftovers() {
+        // Each run clears its own before it begins.
+        Err(error) if is_of_the_machine(&error, setting.store) => {
+            audience.note(&format!(
+                "what an earlier supervisor left stays for now: {error:#}"
+            ));
+        }
+        cleared => cleared.context("clearing what an earlier supervisor left")?,
+    }
     let guarded = match setting.guard.as_deref().map(Guarded::by) {
         None => None,
         Some(Ok(guarded)) => Some(guarded),
@@ -269,10 +274,12 @@ impl<'s, 'e, 'a> Schedule<'s, 'e, 'a> {
                 Err(error) if is_of_the_machine(&error, self.setting.store) => {
                     let text = format!("{error:#}");
                     let rest = self.meet_trouble(error);
-                    self.audience.note(&format!(
-                        "nothing can begin: {text}; tried again in {}",
-                        time::shown(rest.as_secs_f64())
-                    ));
+                    let next = match self.hopeless {
+                        None => format!("tried again in {}", time::shown(rest.as_secs_f64())),
+                        Some(_) => "given up".into(),
+                    };
+                    self.audience
+                        .note(&format!("nothing can begin: {text}; {next}"));
                 }
                 Err(error) => self.lose(run, &format!("{error:#}")),
             }
@@ -302,12 +309,17 @@ impl<'s, 'e, 'a> Schedule<'s, 'e, 'a> {
         };
         let (plan, setting, control) = (self.plan, self.setting, self.control);
         let said = self.said.clone();
-        self.scope.spawn(move || {
+        let attempt = move || {
             on_slots(&plan.runs[run], given, setting, control, &|what| {
                 // The schedule outlives its attempts.
                 let _ = said.send((run, what));
             });
-        });
+        };
+        let thread = std::thread::Builder::new().spawn_scoped(self.scope, attempt);
+        if let Err(error) = thread {
+            let error = anyhow::Error::from(error).context("no thread can be started");
+            self.hear(run, Said::Trouble(error));
+        }
     }
 
     /// An attempt at `run`, or none when it was moved to another state instead.
@@ -475,6 +487,7 @@ impl<'s, 'e, 'a> Schedule<'s, 'e, 'a> {
         failure: Failure,
         attempt: String,
     ) {
+        self.trouble.pass();
         self.old_failures.insert(run, attempt);
         if self.retire(run) {
             return;

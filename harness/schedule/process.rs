@@ -133,11 +133,23 @@ pub(super) fn run(
             })
         };
         let first = pipe(first);
-        let listener = scope.spawn(|| listen(first, log, &heard, tell));
+        let thread = || std::thread::Builder::new();
         // The others tell no events; what a library prints there belongs to the log.
-        for output in outputs.map(pipe) {
-            scope.spawn(|| copy_lines(output, log));
-        }
+        let copying = outputs.map(pipe).try_for_each(|output| {
+            thread()
+                .spawn_scoped(scope, || copy_lines(output, log))
+                .map(drop)
+        });
+        let listening = copying
+            .and_then(|()| thread().spawn_scoped(scope, || listen(first, log, &heard, tell)));
+        let listener = match listening {
+            Ok(listener) => listener,
+            Err(error) => {
+                group.abandon();
+                over.store(true, Ordering::SeqCst);
+                return Err(error).with_context(|| CannotStart(launch.worker.into()));
+            }
+        };
         let reason = group.watch(limits, &heard);
         over.store(true, Ordering::SeqCst);
         match listener.join() {
@@ -234,11 +246,12 @@ fn listen(
             Ok(event) => {
                 let mut heard = heard.lock().expect("no thread panics with it");
                 heard.last = Some(Instant::now());
-                hear(&event, log, &mut heard)?;
+                hear(&event, log, &mut heard);
                 drop(heard);
                 tell(&event);
             }
-            Err(_) => note(log, text.trim_end())?,
+            // What cannot be logged costs no run.
+            Err(_) => drop(note(log, text.trim_end())),
         }
     }
     Ok(())
@@ -246,7 +259,6 @@ fn listen(
 
 fn copy_lines(mut output: impl BufRead, log: &File) {
     let mut line = Vec::new();
-    // What cannot be logged costs no run.
     while next_line(&mut output, &mut line).unwrap_or(false) {
         let _ = note(log, String::from_utf8_lossy(&line).trim_end());
     }
@@ -259,7 +271,8 @@ fn next_line(output: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> 
     Ok(count > 0)
 }
 
-fn hear(event: &Event, log: &File, heard: &mut Heard) -> io::Result<()> {
+fn hear(event: &Event, log: &File, heard: &mut Heard) {
+    let note = |text: &str| drop(note(log, text));
     match event {
         Event::Started(environment) => {
             if environment.build != BUILD {
@@ -277,18 +290,17 @@ fn hear(event: &Event, log: &File, heard: &mut Heard) -> io::Result<()> {
             seconds,
         } => {
             heard.resumed = *seconds;
-            note(log, &format!("resumed at update {step} of {steps}"))?;
+            note(&format!("resumed at update {step} of {steps}"));
         }
-        Event::Again { told, .. } => hear(told, log, heard)?,
+        Event::Again { told, .. } => hear(told, log, heard),
         Event::Observed(observation) => heard.observations.push(observation.clone()),
         Event::NoValue { on, metric } => {
-            note(log, &format!("{metric} on {on} has no finite value"))?;
+            note(&format!("{metric} on {on} has no finite value"));
             heard.no_value.insert((on.clone(), metric.clone()));
         }
-        Event::Note { text } => note(log, text)?,
+        Event::Note { text } => note(text),
         Event::Finished(outcome) => heard.outcome = Some(outcome.clone()),
     }
-    Ok(())
 }
 
 /// What a worker writes, until it has ended: whoever has inherited the pipe and left its group keeps nobody waiting.

@@ -21,8 +21,11 @@ use crate::store::{Attempt, Work};
 
 /// Lines of the log that a failure shows.
 const LOG_END: usize = 12;
-/// What the system says, in a worker's words too, when a disk is full.
-const NO_ROOM: &str = "No space left on device";
+/// What the system says, in a worker's words too, when a disk is full or no process and no thread can be started.
+const NO_ROOM: [&str; 2] = [
+    "No space left on device",
+    "Resource temporarily unavailable",
+];
 /// How long a worker may take to end its update and write a checkpoint when the user wants to stop: tens of gigabytes
 /// for the largest models, to a file system that many share.
 const SAVING: Duration = Duration::from_secs(300);
@@ -73,7 +76,8 @@ pub(super) fn on_slots(
         Err(_) => failed("the supervisor panicked; this is a bug".into()),
     };
     if let Some((Outcome::Failed { message }, _)) = &ended
-        && message.contains(NO_ROOM)
+        && (NO_ROOM.iter().any(|words| message.contains(words))
+            || setting.store.try_to_write().is_err())
     {
         drop(attempt);
         return say(Said::Trouble(anyhow::anyhow!("{message}")));

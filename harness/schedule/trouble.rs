@@ -31,6 +31,13 @@ impl Trouble {
     /// There was some; says how long to rest, and whether there has been any for longer than `patience`.
     pub(super) fn meet(&mut self, patience: Duration) -> (Duration, bool) {
         let now = Instant::now();
+        // Nobody met any for so long that this is another.
+        if self
+            .rest
+            .is_some_and(|(until, _)| now > until + 2 * LONGEST_REST)
+        {
+            self.pass();
+        }
         let since = *self.since.get_or_insert(now);
         let rest = match self.rest {
             // Several runs meet it at once.
@@ -42,7 +49,7 @@ impl Trouble {
         (rest, now - since > patience)
     }
 
-    /// A run ended without any.
+    /// An attempt ended without any.
     pub(super) fn pass(&mut self) {
         *self = Trouble::default();
     }
@@ -72,6 +79,7 @@ pub(super) fn is_of_the_machine(error: &anyhow::Error, store: &Store) -> bool {
                 | libc::ESTALE
                 | libc::EAGAIN
                 | libc::ENOMEM
+                | libc::EFBIG
                 | libc::EACCES
                 | libc::EPERM
         )

@@ -113,7 +113,9 @@ impl Observer {
             nonce: holder.nonce.clone(),
             lost: lost.clone(),
         };
-        let heart = std::thread::spawn(move || heart.beat(every, &stopped));
+        let heart = std::thread::Builder::new()
+            .spawn(move || heart.beat(every, &stopped))
+            .inspect_err(|_| drop(fs::remove_file(&place)))?;
         Ok(Some(Lease {
             path: path.into(),
             holder,

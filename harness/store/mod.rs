@@ -268,8 +268,7 @@ impl Store {
     pub fn done(&self) -> Result<Vec<RunId>> {
         let mut found = Vec::new();
         // Whatever else lies here is not ours.
-        let is_id = |name: &str| name.len() == 16 && name.bytes().all(|c| c.is_ascii_hexdigit());
-        let mut add = |name: &str| found.extend(is_id(name).then(|| RunId(name.into())));
+        let mut add = |name: &str| found.extend(run_in(name).filter(|id| id.0 == name));
         match (&self.bundle, fs::read_dir(&self.dir)) {
             (Some(bundle), _) => bundle.folders().for_each(add),
             (None, Err(error)) if error.kind() == ErrorKind::NotFound => {}
@@ -346,11 +345,8 @@ impl Store {
     /// The runs that something in one of the store's own folders is named after.
     fn named(&self, folder: &str) -> impl Iterator<Item = RunId> {
         let entries = fs::read_dir(self.dir.join(folder)).into_iter();
-        let id = |entry: fs::DirEntry| {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            RunId(name.split('.').next().unwrap_or_default().to_string())
-        };
-        entries.flatten().flatten().map(id)
+        let id = |entry: fs::DirEntry| run_in(&entry.file_name().to_string_lossy());
+        entries.flatten().flatten().filter_map(id)
     }
 
     /// The folders of attempts, with the runs they are at.
@@ -358,13 +354,13 @@ impl Store {
         let Ok(entries) = fs::read_dir(self.dir.join(RUNNING)) else {
             return Ok(Vec::new());
         };
-        let attempt = |entry: std::io::Result<fs::DirEntry>| {
+        let mut found = Vec::new();
+        for entry in entries {
             let entry = entry?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let id = RunId(name.split('.').next().unwrap_or_default().to_string());
-            Ok((id, entry.path()))
-        };
-        entries.map(attempt).collect()
+            let id = run_in(&entry.file_name().to_string_lossy());
+            found.extend(id.map(|id| (id, entry.path())));
+        }
+        Ok(found)
     }
 
     /// One of the store's own folders.
@@ -373,4 +369,11 @@ impl Store {
         fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         Ok(folder)
     }
+}
+
+/// The run that a file or folder of the store is named after. None is what a file system leaves, `.nfs` with a number.
+fn run_in(name: &str) -> Option<RunId> {
+    let id = name.split('.').next()?;
+    let is_id = id.len() == 16 && id.bytes().all(|c| c.is_ascii_hexdigit());
+    is_id.then(|| RunId(id.into()))
 }

@@ -225,7 +225,7 @@ fn ended(result: Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            say(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -291,7 +291,7 @@ fn run(path: &Path, out: &Path, launch: Launch) -> Result<ExitCode> {
         Err(panic) => failure(panic_message(panic.as_ref())),
     };
     if rank > 0 {
-        eprintln!("process {rank}: {outcome}");
+        say(format_args!("process {rank}: {outcome}"));
         return Ok(match outcome {
             _ if outcome.is_result() => ExitCode::SUCCESS,
             Outcome::OutOfMemory => ExitCode::from(libc::ENOMEM as u8),
@@ -309,9 +309,14 @@ fn write(events: &mut File, event: &Event) -> io::Result<()> {
     events.write_all(line.as_bytes())
 }
 
+/// Writes a line to the log, which lies on a disk that may be full.
+fn say(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 /// The outcome of a run that ended with `message`.
 fn failure(message: &str) -> Outcome {
-    eprintln!("error: {message}");
+    say(format_args!("error: {message}"));
     // A C++ exception's message carries a stack after its first line.
     let line = message.lines().next().unwrap_or("unknown error").trim();
     let signs = [
@@ -356,7 +361,7 @@ fn exit_with_standard_input() {
         let mut buffer = [0; 64];
         let mut input = io::stdin().lock();
         while !matches!(input.read(&mut buffer), Ok(0) | Err(_)) {}
-        eprintln!("standard input ended; so does this run");
+        say(format_args!("standard input ended; so does this run"));
         // SAFETY: ends the process. Its exit handlers stay out: they would take libtorch apart under the main thread.
         unsafe { libc::_exit(ORPHANED) };
     });
