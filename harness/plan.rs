@@ -300,6 +300,30 @@ pub struct Plan {
     pub runs: Vec<PlannedRun>,
 }
 
+impl Plan {
+    /// The run that each run starts from, of those that start from one.
+    pub fn starts(&self) -> BTreeMap<&RunId, &RunId> {
+        let runs = self.runs.iter();
+        runs.filter_map(|run| Some((&run.id, run.needs.as_ref()?)))
+            .collect()
+    }
+}
+
+/// Runs with all that they start from. `starts` is [`Plan::starts`].
+pub fn with_starts<'a>(
+    ids: impl IntoIterator<Item = &'a RunId>,
+    starts: &BTreeMap<&'a RunId, &'a RunId>,
+) -> BTreeSet<&'a RunId> {
+    let mut all = BTreeSet::new();
+    for id in ids {
+        let mut next = Some(id);
+        while let Some(id) = next.filter(|id| all.insert(*id)) {
+            next = starts.get(id).copied();
+        }
+    }
+    all
+}
+
 /// Every run that the tables of `suites` need, each once, in the order of suites, tables, seeds, rows and columns.
 pub fn expand(suites: &[Suite]) -> Plan {
     let mut runs: IndexMap<RunId, PlannedRun> = IndexMap::new();

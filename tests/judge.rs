@@ -379,6 +379,23 @@ fn passes_are_those_that_the_optimizer_makes() {
     assert_eq!(on_paper(&printed, &claim(1)).ruling, Ruling::Holds);
 }
 
+/// A run that measured this loss on mathematics.
+fn with_loss(value: f64) -> RunRecord {
+    let seen = Observation {
+        step: 10,
+        on: "Math/test".into(),
+        metric: "loss".into(),
+        value,
+    };
+    RunRecord {
+        outcome: Outcome::Completed,
+        environment: Environment::default(),
+        seconds: 1.0,
+        observations: vec![seen],
+        no_value: Default::default(),
+    }
+}
+
 #[test]
 fn a_claim_is_undecided_until_ours_has_its_numbers_and_then_follows_them() {
     let suite = s2orc();
@@ -395,19 +412,7 @@ fn a_claim_is_undecided_until_ours_has_its_numbers_and_then_follows_them() {
     );
     for seed in 1..=3 {
         for (method, value) in [("FSAM", 10.0), ("TRAM-theta_prev", 9.0)] {
-            let seen = Observation {
-                step: 10,
-                on: "Math/test".into(),
-                metric: "loss".into(),
-                value: value + 0.01 * seed as f64,
-            };
-            let record = RunRecord {
-                outcome: Outcome::Completed,
-                environment: Environment::default(),
-                seconds: 1.0,
-                observations: vec![seen],
-                no_value: Default::default(),
-            };
+            let record = with_loss(value + 0.01 * seed as f64);
             records.insert(run_spec(&suite, "p", method, seed).id(), record);
         }
     }
@@ -437,20 +442,8 @@ fn what_only_the_order_of_a_sum_moves_is_equal() {
             .map(move |(seed, value)| (method, seed, value))
     })
     .map(|(method, seed, value)| {
-        let seen = Observation {
-            step: 10,
-            on: "Math/test".into(),
-            metric: "loss".into(),
-            value,
-        };
-        let record = RunRecord {
-            outcome: Outcome::Completed,
-            environment: Environment::default(),
-            seconds: 1.0,
-            observations: vec![seen],
-            no_value: Default::default(),
-        };
-        (run_spec(&suite, "p", method, seed).id(), record)
+        let id = run_spec(&suite, "p", method, seed).id();
+        (id, with_loss(value))
     })
     .collect();
     assert_ne!((0.1 + 0.2) + 0.3, (0.3 + 0.2) + 0.1);

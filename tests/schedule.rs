@@ -451,19 +451,25 @@ fn two_supervisors_share_the_work_and_do_each_run_once() {
     );
 }
 
+/// A supervisor that is stopped, and whose one run another has done meanwhile.
+fn overtaken(place: &Place, plan: &Plan) -> Child {
+    place.write("patience", "1500");
+    let supervisor = place.supervisor(1);
+    wait_until("the run has begun", || place.numbers("starts") == [1]);
+    signal(&supervisor, libc::SIGSTOP);
+    place.write("mode.1", "completed");
+    assert_eq!(place.schedule(plan).done, ids(plan));
+    supervisor
+}
+
 #[test]
 fn a_supervisor_that_wakes_up_finds_its_run_taken_and_lets_it_go() {
     let (place, plan) = (Place::new("asleep"), plan(1));
-    place.write("patience", "1500");
     place.write(
         "mode",
         "until [ -f \"$dir/go\" ]; do sleep 0.05; done; seed=8; completed",
     );
-    let mut supervisor = place.supervisor(1);
-    wait_until("the run has begun", || place.numbers("starts") == [1]);
-    signal(&supervisor, libc::SIGSTOP);
-    place.write("mode.1", "completed");
-    assert_eq!(place.schedule(&plan).done, ids(&plan));
+    let mut supervisor = overtaken(&place, &plan);
     place.write("go", "");
     signal(&supervisor, libc::SIGCONT);
     assert!(supervisor.wait().expect("its end").success());
@@ -480,17 +486,12 @@ fn a_supervisor_that_wakes_up_finds_its_run_taken_and_lets_it_go() {
 #[test]
 fn a_worker_is_ended_as_soon_as_its_run_is_another_supervisors() {
     let (place, plan) = (Place::new("taken"), plan(1));
-    place.write("patience", "1500");
     place.write("saving", "");
     place.write(
         "mode",
         "trap 'echo 1 >>\"$dir/saved\"; exit' TERM; sleep 600 & wait",
     );
-    let mut supervisor = place.supervisor(1);
-    wait_until("the run has begun", || place.numbers("starts") == [1]);
-    signal(&supervisor, libc::SIGSTOP);
-    place.write("mode.1", "completed");
-    assert_eq!(place.schedule(&plan).done, ids(&plan));
+    let mut supervisor = overtaken(&place, &plan);
     signal(&supervisor, libc::SIGCONT);
     assert!(supervisor.wait().expect("its end").success());
     assert_eq!(place.summary(supervisor.id()).already, ids(&plan));

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use harness::event::Event;
+use harness::plan::Plan;
 use harness::schedule::{Control, Gpu, Outlook, Slot, Told, Use, What};
 use harness::show::{Display, View};
 
@@ -24,6 +25,17 @@ impl Write for Paper {
     }
 }
 
+/// What plain lines tell of a schedule.
+fn lines(place: &Place, plan: &Plan) -> String {
+    let paper = Paper::default();
+    let mut display = Display::plain(plan, Box::new(paper.clone()));
+    let view = View::new(plan, &[]);
+    place.schedule_telling(plan, &Control::default(), &mut |told| {
+        display.tell(&told, &view)
+    });
+    String::from_utf8(paper.0.lock().expect("no panic").clone()).expect("text")
+}
+
 #[test]
 fn plain_lines_tell_beginnings_ends_and_how_to_do_a_failed_run_again() {
     let (place, plan) = (Place::new("lines"), plan(2));
@@ -32,13 +44,7 @@ fn plain_lines_tell_beginnings_ends_and_how_to_do_a_failed_run_again() {
         "started; echo it hurts >&2; finished failed ',\"message\":\"no such file\"'",
     );
     place.write("mode.2", "sleep 0.5; completed");
-    let paper = Paper::default();
-    let mut display = Display::plain(&plan, Box::new(paper.clone()));
-    let view = View::new(&plan, &[]);
-    place.schedule_telling(&plan, &Control::default(), &mut |told| {
-        display.tell(&told, &view)
-    });
-    let text = String::from_utf8(paper.0.lock().expect("no panic").clone()).expect("text");
+    let text = lines(&place, &plan);
     let seconds = regex::Regex::new(r"\d+(\.\d)? s\b").expect("a pattern");
     let id = &plan.runs[0].id;
     let log = place
@@ -166,13 +172,7 @@ fn a_checkpoint_that_is_passed_over_is_told_and_a_terminal_obeys_no_log() {
         r#"started; echo '{"event":"note","text":"the checkpoint at update 5 is passed over: its JSON file is damaged"}'
            echo '{"event":"note","text":"a note"}'; observed 2 accuracy 90; finished completed"#,
     );
-    let paper = Paper::default();
-    let mut display = Display::plain(&plan, Box::new(paper.clone()));
-    let view = View::new(&plan, &[]);
-    place.schedule_telling(&plan, &Control::default(), &mut |told| {
-        display.tell(&told, &view)
-    });
-    let text = String::from_utf8(paper.0.lock().expect("no panic").clone()).expect("text");
+    let text = lines(&place, &plan);
     assert!(!text.contains('\x1b'), "{text:?}");
     assert!(text.contains("failed: no \\u{1b}[1mfile after"), "{text}");
     assert!(text.contains("| \\u{1b}[2J"), "{text}");

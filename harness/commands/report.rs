@@ -11,6 +11,7 @@ use crate::event::{Outcome, RunRecord};
 use crate::plan::{Plan, RunId, expand, run_spec};
 use crate::report::terminal::{self, Style, plain};
 use crate::report::{Rendered, Report, render};
+use crate::show;
 use crate::store::{Held, Named, Store, write_together};
 use crate::suite::{Column, Suite};
 
@@ -140,7 +141,7 @@ pub fn named<'a>(suite: &'a Suite, records: &'a BTreeMap<RunId, RunRecord>) -> V
 /// The tables on the terminal, and the file to open.
 pub fn show(rendered: &Rendered) {
     let page = terminal::page(&rendered.report, Style::of_stdout());
-    crate::show::print(format!("{page}\nreport: {}\n", shown(&rendered.files[0])));
+    show::print(format!("{page}\nreport: {}\n", shown(&rendered.files[0])));
 }
 
 /// Names runs whose files are damaged, and the command that does each again.
@@ -149,14 +150,16 @@ fn warn(suite: &Suite, plan: &Plan, damaged: &BTreeMap<RunId, String>, store: &S
     for run in runs.take(NAMED) {
         let home = sources::home(store);
         let again = run::again(std::slice::from_ref(suite), &home, run);
-        eprintln!(
+        show::say(format!(
             "warning: run {} counts as failed: {}\n  again: {again}",
             run.id, damaged[&run.id]
-        );
+        ));
     }
     if damaged.len() > NAMED {
         let more = damaged.len() - NAMED;
-        eprintln!("warning: {more} more runs are damaged; `harness run` does them again");
+        show::say(format!(
+            "warning: {more} more runs are damaged; `harness run` does them again"
+        ));
     }
 }
 

@@ -1,5 +1,7 @@
 //! `harness run`: do what is missing, then show the comparison.
 
+mod again;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -10,7 +12,7 @@ use rayon::prelude::*;
 use serde_json::json;
 
 use super::select::Only;
-use super::{BadInput, Exit, fetch, plan, quoted, render, report, shown};
+use super::{BadInput, Exit, fetch, plan, render, report, shown};
 use crate::cluster::{self, Profile};
 use crate::cost::Forecast;
 use crate::plan::{Plan, PlannedRun};
@@ -24,6 +26,14 @@ use crate::show::{self, Display, Records, View};
 use crate::store::{Live, Store};
 use crate::suite::{self, Suite};
 use crate::time;
+use again::again_anywhere;
+
+pub use again::{again, typed};
+
+/// How often a run saves itself, how long an attempt may take, and how long a run may tell nothing, unless it is said.
+const CHECKPOINT_EVERY: &str = "10m";
+const TIMEOUT: &str = "0";
+const STALL: &str = "1h";
 
 /// What the command line says.
 pub struct Wanted<'a> {
@@ -54,17 +64,17 @@ pub struct Options {
     #[arg(long, value_name = "ORDER")]
     order: Option<Order>,
     /// How often a run in training saves itself, to go on from there: `90s`, `10m`, `2h`, or 0 for never
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = time::read)]
+    #[arg(long, value_name = "TIME", default_value = CHECKPOINT_EVERY, value_parser = time::read)]
     checkpoint_every: Duration,
     /// How often a run is tried that ends without a result, and how long it rests first: `killed=3/10s`, `all=1`; of failed,
     /// killed, stalled, timed_out, out_of_memory [default: killed=3/10s stalled=2/10s out_of_memory=2/60s, the others 1]
     #[arg(long, value_name = "RULE")]
     retry: Vec<rules::Word>,
     /// How long an attempt at a run may take; 0: as long as it takes
-    #[arg(long, value_name = "TIME", default_value = "0", value_parser = time::read)]
+    #[arg(long, value_name = "TIME", default_value = TIMEOUT, value_parser = time::read)]
     timeout: Duration,
     /// How long a run may tell nothing; 0: for ever
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = time::read)]
+    #[arg(long, value_name = "TIME", default_value = STALL, value_parser = time::read)]
     stall: Duration,
     /// Begin nothing more after so many failed runs
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
@@ -170,12 +180,16 @@ impl Options {
     /// Those that are not as they are when nothing is said.
     fn unusual(&self) -> Vec<(&'static str, String)> {
         let usual = [
-            ("--checkpoint-every", "600s"),
-            ("--timeout", "0s"),
-            ("--stall", "3600s"),
+            ("--checkpoint-every", CHECKPOINT_EVERY),
+            ("--timeout", TIMEOUT),
+            ("--stall", STALL),
         ];
+        let is_usual = |(name, value): &(&str, String)| {
+            let mut usual = usual.iter().filter(|(usual, _)| usual == name);
+            usual.any(|(_, text)| time::read(text) == time::read(value))
+        };
         let mut options = self.of_an_attempt();
-        options.retain(|(name, value)| !usual.contains(&(name, value)));
+        options.retain(|option| !is_usual(option));
         options
     }
 
@@ -493,74 +507,6 @@ pub(super) fn locate(suites: &[Suite]) -> anyhow::Result<BTreeMap<String, PathBu
         Ok(folders)
     } else {
         Err(BadInput(render(&problems)).into())
-    }
-}
-
-/// The command that does one run again, for the folder that we are in.
-pub(super) fn again(suites: &[Suite], store: &Path, run: &PlannedRun) -> String {
-    let mut words = vec!["harness".to_string(), "run".to_string()];
-    words.extend(suites.iter().map(|suite| shown(&suite.path)));
-    words.extend(["--store".to_string(), shown(store)]);
-    words.extend(["--only".to_string(), format!("run={}", run.id)]);
-    typed(&words)
-}
-
-/// The command that does one run again as we do it, for any folder.
-fn again_anywhere(wanted: &Wanted<'_>, slots: &[Slot], run: &PlannedRun) -> String {
-    let options = wanted.options;
-    let absolute = |path: &Path| shown(&std::path::absolute(path).unwrap_or(path.into()));
-    let mut words = vec![program(), "run".to_string()];
-    words.extend(wanted.suites.iter().map(|suite| absolute(&suite.path)));
-    let mut option = |name: &str, value: String| words.extend([name.to_string(), value]);
-    option("--only", format!("run={}", run.id));
-    option("--store", absolute(wanted.store));
-    option("--cache", absolute(&options.cache));
-    match (&options.profile, slots.first()) {
-        (Some(profile), _) => {
-            option("--executor", "slurm".into());
-            option("--profile", absolute(profile));
-        }
-        // The job that we are in will be gone.
-        (None, Some(Slot::Task { gpu: true, .. })) => option("--slots", "cuda".into()),
-        (None, Some(Slot::Task { threads, .. })) => {
-            option("--slots", format!("cpu:{}x{threads}", run.devices));
-        }
-        (None, _) => options
-            .slots
-            .iter()
-            .for_each(|slots| option("--slots", slots.clone())),
-    }
-    for (name, value) in options.unusual() {
-        option(name, value);
-    }
-    match options.no_report {
-        true => words.push("--no-report".into()),
-        false => words.extend(["--out".into(), absolute(&options.out)]),
-    }
-    words.extend(options.offline.then(|| "--offline".to_string()));
-    typed(&words)
-}
-
-/// Words as a user types them.
-fn typed(words: &[String]) -> String {
-    let words: Vec<_> = words.iter().map(|word| quoted(word)).collect();
-    words.join(" ")
-}
-
-/// This program: by its name where a shell finds it by that.
-fn program() -> String {
-    let name = "harness";
-    let Ok(here) = std::env::current_exe() else {
-        return name.into();
-    };
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path)
-        .map(|folder| folder.join(name))
-        .find(|path| path.is_file())
-        .and_then(|path| path.canonicalize().ok());
-    match found == here.canonicalize().ok() && found.is_some() {
-        true => name.into(),
-        false => shown(&here),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use super::BadInput;
-use crate::plan::{Plan, PlannedRun, RunId};
+use crate::plan::{Plan, PlannedRun, RunId, with_starts};
 
 /// One condition, `method=SAM,ASAM`.
 #[derive(Clone, Debug)]
@@ -106,14 +106,9 @@ pub fn select(plan: Plan, only: &[Only]) -> Result<Plan, BadInput> {
         let mut each = conditions.iter();
         each.all(|(condition, named)| condition.of(run).iter().any(|value| named.contains(value)))
     };
-    let mut wanted: BTreeSet<RunId> = BTreeSet::new();
-    // A run stands after the run it needs, so going backwards meets every needed run after its users.
-    for run in plan.runs.iter().rev() {
-        if wanted.contains(&run.id) || holds(run) {
-            wanted.insert(run.id.clone());
-            wanted.extend(run.needs.clone());
-        }
-    }
+    let chosen = plan.runs.iter().filter(|run| holds(run));
+    let wanted = with_starts(chosen.map(|run| &run.id), &plan.starts());
+    let wanted: BTreeSet<RunId> = wanted.into_iter().cloned().collect();
     Ok(Plan {
         runs: plan
             .runs

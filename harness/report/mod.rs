@@ -25,7 +25,7 @@ use anyhow::Context;
 pub use card::Card;
 pub use derived::{Derived, DerivedLine};
 pub use number::Number;
-pub use provenance::{Origin, Origins, Provenance, Ran, Runs, with_starts};
+pub use provenance::{Origin, Origins, Provenance, Ran, Runs};
 pub use table::{Comparison, Head, Line, Lines, Mark, Seed, Shown};
 
 use crate::event::RunRecord;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::{Environment, Outcome, RunRecord};
-use crate::plan::{Plan, PlannedRun, RunId};
+use crate::plan::{Plan, PlannedRun, RunId, with_starts};
 use crate::suite::Suite;
 
 /// The planned runs of a suite and how they ended.
@@ -114,26 +114,23 @@ pub struct Origin {
 /// Where the runs of a plan ran.
 pub struct Origins<'a> {
     records: &'a BTreeMap<RunId, RunRecord>,
-    /// The run that a run starts from.
+    /// As [`Plan::starts`] gives them.
     starts: BTreeMap<&'a RunId, &'a RunId>,
 }
 
 impl<'a> Origins<'a> {
     /// Of the runs of `plan`.
     pub fn new(plan: &'a Plan, records: &'a BTreeMap<RunId, RunRecord>) -> Origins<'a> {
-        let starts = plan.runs.iter();
         Origins {
             records,
-            starts: starts
-                .filter_map(|run| Some((&run.id, run.needs.as_ref()?)))
-                .collect(),
+            starts: plan.starts(),
         }
     }
 
     /// Of the runs `ids` and those that they start from. One that failed before it said where it ran says nothing.
     pub fn of(&self, ids: &BTreeSet<RunId>) -> Origin {
         let mut values: BTreeMap<&'static str, BTreeSet<String>> = BTreeMap::new();
-        let all = with_starts(ids, |id| self.starts.get(id).copied());
+        let all = with_starts(ids, &self.starts);
         let environments = all
             .iter()
             .filter_map(|id| Some(&self.records.get(id)?.environment));
@@ -155,21 +152,6 @@ impl<'a> Origins<'a> {
             stale,
         }
     }
-}
-
-/// Runs with those that they start from, as `start` says.
-pub fn with_starts<'a>(
-    ids: &'a BTreeSet<RunId>,
-    start: impl Fn(&RunId) -> Option<&'a RunId>,
-) -> BTreeSet<&'a RunId> {
-    let mut all: BTreeSet<&RunId> = BTreeSet::new();
-    for id in ids {
-        let mut next = Some(id);
-        while let Some(id) = next.filter(|id| all.insert(id)) {
-            next = start(id);
-        }
-    }
-    all
 }
 
 impl Origin {

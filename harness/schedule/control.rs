@@ -97,11 +97,10 @@ fn is_ignored(signal: libc::c_int) -> bool {
     }
 }
 
-/// From now on a reader of our output that goes away costs what it would have read, and does not end us. Programs that we
-/// start are as if nothing had happened.
+/// From now on a reader of our output that goes away costs what it would have read, and does not end us; nor does a file
+/// that grows over a limit, which is an error like that of a full disk, here and in programs that we start.
 pub fn outlive_readers() {
-    // SAFETY: the calls touch no memory of ours; the standard library gives children the default of SIGPIPE back. Without
-    // SIGXFSZ a file that grows over a limit is an error like that of a full disk.
+    // SAFETY: the calls touch no memory of ours. The standard library gives children the default of SIGPIPE back.
     unsafe {
         libc::signal(libc::SIGPIPE, libc::SIG_IGN);
         libc::signal(libc::SIGXFSZ, libc::SIG_IGN);

@@ -263,20 +263,12 @@ fn job(
 fn meeting(slot: &Slot, file: PathBuf, variable: impl Fn(&str) -> Option<String>) -> Meeting {
     let nodes = variable("SLURM_JOB_NUM_NODES").and_then(|nodes| nodes.parse::<u32>().ok());
     let host = variable("SLURMD_NODENAME").filter(|_| matches!(slot, Slot::Task { .. }));
-    let free = || {
-        Some(
-            TcpListener::bind(("0.0.0.0", 0))
-                .ok()?
-                .local_addr()
-                .ok()?
-                .port(),
-        )
-    };
+    let free = || TcpListener::bind(("0.0.0.0", 0))?.local_addr();
     match (host, nodes) {
-        (Some(host), Some(2..)) => match free() {
-            Some(port) => Meeting::Port { host, port },
-            None => Meeting::File(file),
-        },
+        (Some(host), Some(2..)) => free().map_or(Meeting::File(file), |address| Meeting::Port {
+            host,
+            port: address.port(),
+        }),
         _ => Meeting::File(file),
     }
 }

@@ -1,5 +1,5 @@
-//! Processes that belong to an attempt, whoever started them and wherever they went: they carry its folder in their
-//! environment.
+//! Processes that belong to an attempt, or to whatever else has a mark, whoever started them and wherever they went: they
+//! carry the mark in their environment.
 
 use std::ffi::OsStr;
 use std::fs;

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use super::super::run::typed;
 use super::super::select::{Only, select};
-use super::super::{quoted, shown, sources};
+use super::super::{shown, sources};
 use crate::event::{Environment, RunRecord};
-use crate::plan::{Plan, PlannedRun, RunId};
-use crate::report::with_starts;
+use crate::plan::{Plan, PlannedRun, RunId, with_starts};
 use crate::store::Store;
 use crate::suite::Suite;
 
@@ -40,21 +40,15 @@ impl Again<'_> {
             elsewhere()
         };
 
-        let starts: BTreeMap<&RunId, &RunId> = self
-            .plan
-            .runs
-            .iter()
-            .filter_map(|run| Some((&run.id, run.needs.as_ref()?)))
-            .collect();
-        let start = |id: &RunId| starts.get(id).copied();
-        let all = with_starts(wanted, start);
+        let starts = self.plan.starts();
+        let all = with_starts(wanted, &starts);
         // By how many runs come before, so that these are done first, and by devices.
         let mut groups: BTreeMap<(usize, Vec<String>), BTreeSet<RunId>> = BTreeMap::new();
         let mut anywhere = BTreeSet::new();
         for run in self.plan.runs.iter().filter(|run| all.contains(&run.id)) {
             match self.done(run).filter(|_| !is_new) {
                 Some(record) => {
-                    let before = std::iter::successors(start(&run.id), |id| start(id)).count();
+                    let before = with_starts([&run.id], &starts).len();
                     let group = groups.entry((before, devices(run, &record.environment)));
                     group.or_default().insert(run.id.clone());
                 }
@@ -77,8 +71,7 @@ impl Again<'_> {
                 words.extend(["--only".to_string(), condition]);
             }
             words.extend(place.iter().chain(devices).cloned());
-            let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
-            words.join(" ")
+            typed(&words)
         };
         groups.iter().map(command).collect()
     }

@@ -1,16 +1,11 @@
 //! A cell of a table.
 
-use std::collections::BTreeSet;
-
 use serde_json::json;
 
 use super::again::Again;
 use super::seed::{self, SeedRun};
-use super::{
-    BadInput, Exit, column, columns_under, commands, find, line, print_json, records, shown,
-};
+use super::{BadInput, Exit, column, columns_under, commands, find, line, look, print_json, shown};
 use crate::judge::Cells;
-use crate::plan::RunId;
 use crate::report::{Comparison, Origins, Shown};
 use crate::store::Store;
 use crate::suite::{Column, Statistic, Suite, SuiteTable};
@@ -32,11 +27,8 @@ pub fn cell(
     find("column", id, planned.columns.iter().map(Column::id))?;
     let columns = columns_under(planned, &[id.to_string()]);
     let mut runs = seed::behind(suite, planned, row, &columns);
-    let ids: BTreeSet<RunId> = runs.iter().map(|run| run.run.clone()).collect();
-    let suites = std::slice::from_ref(suite);
-    let (plan, held) = records(suites, &ids, store);
+    let (ids, plan, held) = look(suite, &mut runs, store);
     let records = &held.records;
-    runs.iter_mut().for_each(|run| run.look(records));
 
     let cells = Cells::collect(suite, records);
     let origins = Origins::new(&plan, records);
@@ -51,7 +43,7 @@ pub fn cell(
     let origin = origins.of(&ids);
     let about = [format!("table={table}"), format!("method={row}")];
     let again = Again {
-        suites,
+        suites: std::slice::from_ref(suite),
         plan: &plan,
         store,
         records,

@@ -1,14 +1,11 @@
 //! A row of a table of correlations over methods.
 
-use std::collections::BTreeSet;
-
 use serde_json::json;
 
 use super::again::Again;
 use super::seed::{self, SeedRun};
-use super::{Exit, columns_under, commands, find, line, print_json, records, shown};
+use super::{Exit, columns_under, commands, find, line, look, print_json, shown};
 use crate::judge::{Cells, Numbers, Side, derived_value, p_text};
-use crate::plan::RunId;
 use crate::report::Origins;
 use crate::store::Store;
 use crate::suite::{DerivedTable, Suite};
@@ -47,17 +44,14 @@ pub fn derived(
         .iter()
         .flat_map(|method| seed::behind(suite, from, method, &columns))
         .collect();
-    let ids: BTreeSet<RunId> = runs.iter().map(|run| run.run.clone()).collect();
-    let suites = std::slice::from_ref(suite);
-    let (plan, held) = records(suites, &ids, store);
+    let (ids, plan, held) = look(suite, &mut runs, store);
     let records = &held.records;
-    runs.iter_mut().for_each(|run| run.look(records));
 
     let cells = Cells::collect(suite, records);
     let value = derived_value(suite, &cells, table, row, &suite.verdicts);
     let origin = Origins::new(&plan, records).of(&ids);
     let again = Again {
-        suites,
+        suites: std::slice::from_ref(suite),
         plan: &plan,
         store,
         records,

@@ -6,13 +6,13 @@ mod derived;
 mod run;
 mod seed;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::{BadInput, Exit, print_json, report, shown};
-use crate::plan::{Plan, RunId, expand};
-use crate::report::with_starts;
+use crate::plan::{Plan, RunId, expand, with_starts};
 use crate::store::{Held, Store};
 use crate::suite::{Column, MeasuredColumn, Suite, SuiteTable, nearest};
+use seed::SeedRun;
 
 pub fn explain(what: &str, suites: &[Suite], store: &Store, json: bool) -> anyhow::Result<Exit> {
     let tables = suites
@@ -96,15 +96,18 @@ fn find<'a>(
     })
 }
 
+/// Gives the runs behind a number their values. With them, each once, come the plan of the suite and what the store holds.
+fn look(suite: &Suite, runs: &mut [SeedRun], store: &Store) -> (BTreeSet<RunId>, Plan, Held) {
+    let ids = runs.iter().map(|run| run.run.clone()).collect();
+    let (plan, held) = records(std::slice::from_ref(suite), &ids, store);
+    runs.iter_mut().for_each(|run| run.look(&held.records));
+    (ids, plan, held)
+}
+
 /// What the store holds of these runs and those that they start from, with the plan of all.
 fn records(suites: &[Suite], ids: &BTreeSet<RunId>, store: &Store) -> (Plan, Held) {
     let plan = expand(suites);
-    let starts: BTreeMap<&RunId, &RunId> = plan
-        .runs
-        .iter()
-        .filter_map(|run| Some((&run.id, run.needs.as_ref()?)))
-        .collect();
-    let all = with_starts(ids, |id| starts.get(id).copied());
+    let all = with_starts(ids, &plan.starts());
     let runs = plan.runs.iter().filter(|run| all.contains(&run.id));
     let few = Plan {
         runs: runs.cloned().collect(),
